@@ -1,0 +1,1 @@
+"""Settings, schedule, trainer, session, snapshots."""

@@ -1,0 +1,170 @@
+"""One optimizer step: cameras, render, score, losses of the active terms, AdamW, growth."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from interactive3d.runtime.engine.optimizer import adamw_step, learning_rates
+from interactive3d.runtime.engine.state import Metrics, RunState
+from interactive3d.runtime.engine.views import draw_backgrounds, draw_cameras
+from interactive3d.runtime.guidance.protocol import REFERENCE_SIDE, Guidance, ScoreRequest
+from interactive3d.runtime.operations.base import Environment, GuidanceWish, Term, seeded_generator
+from interactive3d.runtime.scene.gaussians import PARAMETERS, GaussianModel
+from interactive3d.runtime.scene.growth import densify, prune
+from interactive3d.runtime.scene.render import render_parameters
+from interactive3d.runtime.scene.voxels import voxelise
+
+SHAPE_VOLUME_EVERY = 25
+"""Steps between two looks at the object as it stands, where guidance.shape is `object`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainer:
+    """What stays the same during a run. ``step`` makes the next state from a state and changes neither itself nor it."""
+
+    guidance: Guidance
+    prompt: str
+    negative: str
+    seed: int
+    steps: int
+    folder: Path
+    load_blobs: Any
+
+    def environment(self, state: RunState) -> Environment:
+        """What operations may know at this step."""
+        return Environment(
+            step=state.step,
+            seed=self.seed,
+            settings=state.settings,
+            folder=self.folder,
+            load_blobs=self.load_blobs,
+            prompt=self.prompt,
+        )
+
+    def step(self, state: RunState) -> RunState:
+        """The state after one optimizer step (paper 3.1.3 and 3.1.5); the step count grows by one."""
+        environment = self.environment(state)
+        model, terms = state.model, []
+        for term in state.terms:
+            moved, model = term.before_step(model, environment)
+            terms.append(moved)
+        state = dataclasses.replace(state, model=model, terms=tuple(terms))
+        if len(model) == 0:
+            return dataclasses.replace(state, step=state.step + 1, metrics=Metrics(blobs=0))
+
+        mask = self._trainable(state, environment)
+        lead = terms[state.step % len(terms)] if terms else None
+        wish = lead.wish(model, environment) if lead else GuidanceWish()
+        state = self._with_shape_volume(state, wish)
+        gradients, loss, growth = self._gradients(state, lead, wish, environment)
+
+        settings = state.settings
+        updated = adamw_step(
+            model.with_columns(growth),
+            gradients,
+            learning_rates(settings.lr, state.step, self.steps),
+            settings.lr.weight_decay,
+            mask,
+        )
+        motion = float((updated.mean - model.mean).norm(dim=-1).mean())
+        updated = self._grow(updated, mask, environment)
+        metrics = Metrics(
+            loss=loss, blobs=len(updated), motion=motion, active=tuple(t.operation.keyword for t in terms)
+        )
+        return dataclasses.replace(state, step=state.step + 1, model=updated, metrics=metrics)
+
+    def _trainable(self, state: RunState, environment: Environment) -> Bool[Tensor, "n"] | None:
+        """The union of what the terms allow, without frozen rows; None means every row."""
+        masks = [m for t in state.terms if (m := t.trainable(state.model, environment)) is not None]
+        frozen = state.model.columns["frozen"]
+        if not masks:
+            return ~frozen if bool(frozen.any()) else None
+        union = masks[0]
+        for mask in masks[1:]:
+            union = union | mask
+        return union & ~frozen
+
+    def _with_shape_volume(self, state: RunState, wish: GuidanceWish) -> RunState:
+        if (wish.shape or state.settings.guidance.shape) != "object" or wish.object_volume is not None:
+            return state
+        if state.shape_volume is not None and state.step - state.shape_volume_step < SHAPE_VOLUME_EVERY:
+            return state
+        return dataclasses.replace(state, shape_volume=voxelise(state.model), shape_volume_step=state.step)
+
+    def _gradients(
+        self, state: RunState, lead: Term | None, wish: GuidanceWish, environment: Environment
+    ) -> tuple[dict[str, Tensor], float, dict[str, Tensor]]:
+        """Gradients of the raw columns, the loss, and the growth statistics after this step."""
+        model, settings = state.model, state.settings
+        leaves = {name: value.detach().requires_grad_(True) for name, value in model.parameters().items()}
+        total: Tensor | None = None
+        loss, growth = 0.0, {}
+        probe = None
+        if wish.enabled and settings.guidance.weight > 0:
+            generator = seeded_generator(self.seed, state.step, "cameras")
+            cameras = draw_cameras(settings.camera, lead.focus(model, environment) if lead else None, generator)
+            side = settings.guidance.size
+            background = draw_backgrounds(settings.camera.background, len(cameras), side, generator, model.device)
+            probe = torch.zeros(len(cameras), len(model), 2, device=model.device, requires_grad=True)
+            raster = render_parameters(leaves, cameras, side, side, background, probe)
+            score = self.guidance.score(
+                ScoreRequest(
+                    images=raster.color.detach(),
+                    cameras=cameras,
+                    condition=self.guidance.encode(
+                        wish.prompt if wish.prompt is not None else self.prompt, self.negative
+                    ),
+                    noise=wish.noise or (settings.guidance.noise_min, settings.guidance.noise_max),
+                    guidance_scale=settings.guidance.scale if wish.scale is None else wish.scale,
+                    generator=seeded_generator(self.seed, state.step, "noise"),
+                    background=background,
+                    shape=wish.shape or settings.guidance.shape,
+                    object_volume=wish.object_volume if wish.object_volume is not None else state.shape_volume,
+                )
+            )
+            total = settings.guidance.weight * (raster.color * score.gradient).sum()
+            loss = score.loss
+        for term in state.terms:
+            extra = term.loss(leaves, model, environment)
+            if extra is not None:
+                total = extra if total is None else total + extra
+                loss += float(extra.detach())
+        if total is None:
+            return {name: torch.zeros_like(value) for name, value in model.parameters().items()}, loss, growth
+        wanted = [*leaves.values(), *([probe] if probe is not None else [])]
+        found = torch.autograd.grad(total, wanted, allow_unused=True)
+        gradients = {
+            n: torch.zeros_like(leaves[n]) if g is None else g for n, g in zip(PARAMETERS, found, strict=False)
+        }
+        if probe is not None and found[-1] is not None:
+            growth = _growth_statistics(model, found[-1], settings.guidance.size)
+        return gradients, loss, growth
+
+    def _grow(self, model: GaussianModel, mask: Bool[Tensor, "n"] | None, environment: Environment) -> GaussianModel:
+        """Scheduled densification and pruning; never while a term restricts what may change, for terms do their own."""
+        settings, after = environment.settings.densify, environment.step + 1
+        if mask is not None:
+            return model
+        if settings.start <= after < settings.stop and after % settings.every == 0:
+            model = densify(model, settings, environment.generator("densify"))[0]
+        if settings.start <= after and after % settings.prune_every == 0:
+            model = prune(model, settings)[0]
+        return model
+
+
+def _growth_statistics(model: GaussianModel, probe_gradient: Tensor, side: int) -> dict[str, Tensor]:
+    """Accumulated norms of the screen-space gradient in units of the picture's half side, and in how many pictures it was seen.
+
+    The score sums over a batch mean, so the norm is multiplied back to that of one picture.
+    """
+    batch = probe_gradient.shape[0]
+    norm = probe_gradient.norm(dim=-1) * (batch * side / 2) / REFERENCE_SIDE**2
+    return {
+        "grown_gradient": model.columns["grown_gradient"] + norm.sum(0),
+        "grown_count": model.columns["grown_count"] + (norm > 0).sum(0),
+    }

@@ -1,0 +1,1 @@
+"""Priors that score pictures against a prompt, behind one protocol."""

@@ -1,0 +1,1 @@
+"""The things that are optimized: cameras, Gaussian blobs, parts of them."""

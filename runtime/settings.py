@@ -1,0 +1,276 @@
+"""Settings: every number a person may turn, declared once.
+
+Each field states its default, range, unit and help here and nowhere else; the language's ``set`` and ``ramp``, the command line's
+``--set``, the reference page and the window's panels are all made from this table. Settings are frozen: a change is a new value.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from interactive3d.dsl.operations import SettingValue
+from interactive3d.dsl.program import SettingSpec
+
+
+def _number(default: float, low: float, high: float, help: str, unit: str = "") -> Any:
+    kind = "int" if isinstance(default, int) else "float"
+    return field(default=default, metadata={"kind": kind, "low": low, "high": high, "unit": unit, "help": help})
+
+
+def _flag(default: bool, help: str) -> Any:
+    return field(default=default, metadata={"kind": "bool", "help": help})
+
+
+def _choice(default: str, choices: tuple[str, ...], help: str) -> Any:
+    return field(default=default, metadata={"kind": "enum", "choices": choices, "help": help})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningRates:
+    """AdamW step sizes of stage I (paper 5.1)."""
+
+    position: float = _number(0.005, 0.0, 0.1, "step size of positions at the first step")
+    position_final: float = _number(
+        0.0005, 0.0, 0.1, "step size of positions at the last step; the decay between is exponential"
+    )
+    scale: float = _number(0.003, 0.0, 0.1, "step size of log scales")
+    rotation: float = _number(0.003, 0.0, 0.1, "step size of quaternions")
+    color: float = _number(0.01, 0.0, 0.5, "step size of colours")
+    opacity: float = _number(0.003, 0.0, 1.0, "step size of logit opacities; the paper's 0.003 suits 10,000 steps")
+    weight_decay: float = _number(
+        0.01,
+        0.0,
+        1.0,
+        "AdamW's decoupled weight decay, applied to positions only, for decayed log scales, opacities and colours would drift towards 1, 0.5 and black",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuidanceSettings:
+    """Score distillation (paper 3.1.5)."""
+
+    scale: float = _number(
+        4.0,
+        0.0,
+        200.0,
+        "guidance scale s in uncond + s (text - uncond); the embedded prior likes 2 to 8, Stable Diffusion 100",
+    )
+    noise_min: float = _number(0.02, 0.0, 1.0, "lowest noise level drawn, as a share of the schedule")
+    noise_max: float = _number(0.98, 0.0, 1.0, "highest noise level drawn; 0.98 early, 0.3 to polish (paper 3.1.5)")
+    weight: float = _number(1.0, 0.0, 100.0, "weight of the distillation loss")
+    size: int = _number(64, 16, 1024, "side of the pictures that the prior sees", "pixels")
+    shape: str = _choice(
+        "text",
+        ("text", "object", "none"),
+        "what tells the embedded prior the coarse shape: the text, the object as it stands, or nothing",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraSettings:
+    """Training cameras: orbits about the object."""
+
+    batch: int = _number(4, 1, 64, "pictures per step")
+    distance_min: float = _number(2.3, 0.5, 20.0, "nearest orbit", "scene units")
+    distance_max: float = _number(2.7, 0.5, 20.0, "farthest orbit", "scene units")
+    elevation_min: float = _number(-10.0, -89.0, 89.0, "lowest elevation", "degrees")
+    elevation_max: float = _number(45.0, -89.0, 89.0, "highest elevation", "degrees")
+    fov_min: float = _number(38.0, 5.0, 120.0, "narrowest vertical field of view", "degrees")
+    fov_max: float = _number(42.0, 5.0, 120.0, "widest vertical field of view", "degrees")
+    background: str = _choice(
+        "white", ("white", "random", "checker", "grey", "black"), "what lies behind the object while training"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DensifySettings:
+    """Growing and pruning blobs (authors' configuration, scaled to short runs)."""
+
+    start: int = _number(100, 0, 1_000_000, "first step that densifies", "steps")
+    every: int = _number(100, 1, 1_000_000, "steps between densifications", "steps")
+    stop: int = _number(10_000, 0, 10_000_000, "no densification from this step on", "steps")
+    gradient: float = _number(
+        0.02,
+        0.0,
+        100.0,
+        "mean screen-space gradient above which a blob is cloned or split, in units of the picture's half side",
+    )
+    split_scale: float = _number(0.04, 0.0, 1.0, "blobs larger than this are split, smaller ones cloned", "scene units")
+    share: float = _number(
+        0.1, 0.0, 1.0, "at most this share of the blobs grows at one densification, the steepest first"
+    )
+    cap: int = _number(20_000, 16, 10_000_000, "the blob count never grows beyond this")
+    prune_every: int = _number(100, 1, 1_000_000, "steps between prunings", "steps")
+    prune_opacity: float = _number(0.05, 0.0, 1.0, "blobs below this opacity are pruned")
+    prune_scale: float = _number(0.5, 0.01, 10.0, "blobs larger than this are pruned", "scene units")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DragSettings:
+    """Dragging (paper 3.1.3). Alpha, radius and both weights are published nowhere; benchmarks/drag.md measures these."""
+
+    alpha: float = _number(
+        0.0,
+        0.0,
+        1.0,
+        "equation 4's step; 0 means the way divided by the steps that the drag has",
+        "scene units per step",
+    )
+    radius: float = _number(
+        0.15, 0.001, 10.0, "equation 3's radius where the script names neither part nor radius", "scene units"
+    )
+    steps: int = _number(100, 1, 1_000_000, "steps of a drag that names none", "steps")
+    motion: float = _number(1.0, 0.0, 1000.0, "weight of the motion loss, equation 5")
+    rigidity: float = _number(10.0, 0.0, 1000.0, "weight of the rigid loss, equation 6")
+    target: str = _choice(
+        "offset",
+        ("offset", "point"),
+        "equation 5's target: each blob's own start plus the drag vector, or the one point as printed",
+    )
+    rest: str = _choice("still", ("still", "free"), "whether the other blobs are optimized during a drag")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditSettings:
+    """Semantic editing with interactive score distillation (paper 3.1.4, 3.1.5)."""
+
+    steps: int = _number(150, 1, 1_000_000, "steps of an edit that names none", "steps")
+    noise_min: float = _number(0.02, 0.0, 1.0, "lowest noise level of an edit")
+    noise_max: float = _number(0.6, 0.0, 1.0, "highest noise level of an edit")
+    zoom: float = _number(1.6, 1.0, 10.0, "the part's box, enlarged by this, fills the picture")
+    whole_share: float = _number(
+        0.25, 0.0, 1.0, "share of the pictures that show the whole object, so that the part stays part of it"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepairSettings:
+    """The phase that follows every interaction: closes gaps and cleans noise without undoing what the user did."""
+
+    enabled: bool = _flag(True, "whether a repair follows every interaction")
+    steps: int = _number(60, 1, 1_000_000, "steps of a repair that names none", "steps")
+    noise_min: float = _number(0.02, 0.0, 1.0, "lowest noise level of a repair")
+    noise_max: float = _number(0.4, 0.0, 1.0, "highest noise level of a repair")
+    anchor: float = _number(
+        30.0, 0.0, 10_000.0, "squared pull to where the user left position and scale; 0 lets the prior have its way"
+    )
+    scope: str = _choice("part", ("part", "object"), "whether the part alone or the whole object is repaired")
+    scale: float = _number(2.0, 0.0, 200.0, "guidance scale of a repair")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitSettings:
+    """The first blobs (paper 5.1 and the authors' configuration)."""
+
+    scale: float = _number(0.03, 0.0005, 1.0, "standard deviation of a first blob", "scene units")
+    opacity: float = _number(
+        0.5, 0.01, 0.99, "opacity of a first blob; the authors' 0.8 suits points that lie on the surface"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All settings, two levels deep: ``settings.lr.position`` is the path ``lr.position``."""
+
+    lr: LearningRates = LearningRates()
+    guidance: GuidanceSettings = GuidanceSettings()
+    camera: CameraSettings = CameraSettings()
+    densify: DensifySettings = DensifySettings()
+    drag: DragSettings = DragSettings()
+    edit: EditSettings = EditSettings()
+    repair: RepairSettings = RepairSettings()
+    init: InitSettings = InitSettings()
+
+    def get(self, path: str) -> SettingValue:
+        """The value at ``group.name``. Raises KeyError with near names for an unknown path."""
+        spec(path)
+        group, name = path.split(".")
+        return getattr(getattr(self, group), name)
+
+    def set(self, path: str, value: SettingValue | str) -> "Settings":
+        """New settings with one value changed; text is read as the setting's kind.
+
+        Raises:
+            KeyError: unknown path, with near names.
+            ValueError: wrong kind or out of range, with what was expected.
+        """
+        checked = check_value(spec(path), value)
+        group, name = path.split(".")
+        return dataclasses.replace(self, **{group: dataclasses.replace(getattr(self, group), **{name: checked})})
+
+    def differing(self) -> dict[str, SettingValue]:
+        """Paths whose value is not the default."""
+        return {s.path: self.get(s.path) for s in SPECS.values() if self.get(s.path) != s.default}
+
+
+def _specs() -> Iterator[SettingSpec]:
+    for group in dataclasses.fields(Settings):
+        for item in dataclasses.fields(group.default):  # type: ignore[arg-type]
+            meta = item.metadata
+            yield SettingSpec(
+                path=f"{group.name}.{item.name}",
+                kind=meta["kind"],
+                default=item.default,  # type: ignore[arg-type]
+                low=meta.get("low"),
+                high=meta.get("high"),
+                unit=meta.get("unit", ""),
+                choices=meta.get("choices", ()),
+                help=meta["help"],
+            )
+
+
+SPECS: dict[str, SettingSpec] = {s.path: s for s in _specs()}
+
+
+def spec(path: str) -> SettingSpec:
+    """The declaration of a setting. Raises KeyError with near names for an unknown path."""
+    if path not in SPECS:
+        import difflib
+
+        near = difflib.get_close_matches(path, SPECS, 3, 0.5)
+        hint = (
+            f"; did you mean {' or '.join(near)}?"
+            if near
+            else f"; groups are {', '.join(f.name for f in dataclasses.fields(Settings))}"
+        )
+        raise KeyError(f"no setting is called {path!r}{hint}")
+    return SPECS[path]
+
+
+def check_value(declared: SettingSpec, value: SettingValue | str) -> SettingValue:
+    """The value as the setting's own kind. Raises ValueError that says what was expected."""
+    if declared.kind == "enum":
+        if value not in declared.choices:
+            raise ValueError(f"{declared.path}: expected one of {', '.join(declared.choices)}, got {value!r}")
+        return value
+    if declared.kind == "bool":
+        words = {
+            "on": True,
+            "true": True,
+            "yes": True,
+            "1": True,
+            "off": False,
+            "false": False,
+            "no": False,
+            "0": False,
+        }
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in words:
+            return words[str(value).lower()]
+        raise ValueError(f"{declared.path}: expected on or off, got {value!r}")
+    try:
+        number = float(value)
+    except ValueError:
+        raise ValueError(f"{declared.path}: expected a number, got {value!r}") from None
+    assert declared.low is not None and declared.high is not None
+    if not math.isfinite(number) or not declared.low <= number <= declared.high:
+        unit = f" {declared.unit}" if declared.unit else ""
+        raise ValueError(f"{declared.path}: expected {declared.low:g} to {declared.high:g}{unit}, got {value}")
+    if declared.kind == "int":
+        if number != int(number):
+            raise ValueError(f"{declared.path}: expected a whole number, got {value}")
+        return int(number)
+    return number

@@ -1,0 +1,1 @@
+"""Interaction scripts that run, and a library of gestures in scripts/lib."""
