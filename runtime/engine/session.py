@@ -1,0 +1,367 @@
+"""A running script: operations go in, states come out.
+
+The session owns the trainer and the newest state. It has no thread of its own: a window runs ``advance`` in a worker and reads
+``latest``, a script run calls ``advance`` to the end. ``submit`` may be called from any thread; what is submitted is applied at the
+next step boundary, in order (architecture law 1).
+"""
+
+import dataclasses
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from jaxtyping import Bool
+from torch import Tensor
+
+from interactive3d.dsl import format_operation
+from interactive3d.dsl.operations import (
+    AtStep,
+    Checkpoint,
+    ControlOperation,
+    Distill,
+    EditOperation,
+    Operation,
+    OutputOperation,
+    Pause,
+    Print,
+    Ramp,
+    Refine,
+    SetValue,
+    TermOperation,
+)
+from interactive3d.dsl.program import RepairPolicy
+from interactive3d.runtime.engine.schedule import Schedule
+from interactive3d.runtime.engine.state import Effect, Entry, RunState
+from interactive3d.runtime.engine.trainer import Trainer
+from interactive3d.runtime.operations import apply_edit, repair_after, start_term
+from interactive3d.runtime.operations.base import Environment, OperationRefused, Term
+from interactive3d.runtime.scene.gaussians import GaussianModel
+from interactive3d.runtime.settings import Settings
+
+HISTORY_BYTES = 512 * 2**20
+HISTORY_EVERY = 25
+TOUCHED = "session.touched"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interaction:
+    """One interaction that took effect, with the models before it, right after it, and after its repair where it had one."""
+
+    effect: Effect
+    operation: Operation
+    before: RunState
+    after: RunState
+    repaired: RunState | None = None
+
+
+@dataclass(kw_only=True)
+class Hooks:
+    """What the rim wants to be told. All are called between steps, on the thread that advances."""
+
+    output: Callable[[OutputOperation, RunState], str] = lambda operation, state: (
+        "not written: this session has no folder"
+    )
+    checkpoint: Callable[[RunState, str | None], str] = lambda state, name: "not written: this session has no folder"
+    frame: Callable[[OutputOperation, RunState, bool], None] = lambda operation, state, last: None
+    effect: Callable[[Effect], None] = lambda effect: None
+    interaction: Callable[[Interaction], None] = lambda interaction: None
+    stepped: Callable[[RunState], None] = lambda state: None
+    pause: Callable[[RunState], None] = lambda state: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Watched:
+    """An interaction whose end is still to be seen: a term, or the repair of an edit."""
+
+    operation: Operation
+    effect: Effect
+    before: RunState
+    after: RunState | None
+
+
+class Session:
+    """See the module's docstring."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        operations: Sequence[Operation],
+        start: RunState,
+        *,
+        policy: RepairPolicy | None = None,
+        hooks: Hooks | None = None,
+    ) -> None:
+        self.trainer = trainer
+        self.operations = tuple(operations)
+        self.policy = policy
+        self.hooks = hooks or Hooks()
+        self._state = start
+        self._queue: deque[Operation] = deque()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._history: list[RunState] = [start]
+        self._undo: list[RunState] = []
+        self._redo: list[RunState] = []
+        self._watched: dict[str, _Watched] = {}
+
+    # -- asked from anywhere --------------------------------------------------------------------------------------------
+    def latest(self) -> RunState:
+        """The newest state; a value that nobody will change."""
+        return self._state
+
+    def submit(self, operation: Operation) -> None:
+        """Queue an operation for the next step boundary."""
+        with self._lock:
+            self._queue.append(operation)
+
+    def stop(self) -> None:
+        """Make ``advance`` return at the next step boundary."""
+        self._stop.set()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last step and everything due at the end are done."""
+        return (
+            self._state.step >= self.trainer.steps
+            and next(self._schedule().due(self._state), None) is None
+            and not self._queue
+        )
+
+    # -- asked by whoever advances --------------------------------------------------------------------------------------
+    def advance(self, steps: int | None = None) -> RunState:
+        """Take this many steps (to the end of the run when None), with everything due at their boundaries, the last one's included.
+
+        Returns early when ``stop`` was called. The state is whole whenever this returns or raises.
+        """
+        self._stop.clear()
+        goal = self.trainer.steps if steps is None else min(self.trainer.steps, self._state.step + steps)
+        self._boundary()
+        while self._state.step < goal and not self._stop.is_set():
+            state = self.trainer.step(self._state)
+            self._state = dataclasses.replace(state, streaks=self._schedule().streaks(state, state.metrics))
+            self.hooks.stepped(self._state)
+            self._boundary()
+            self._remember()
+        return self._state
+
+    def undo(self) -> bool:
+        """Back to the state before the newest interaction, parameters, moments and terms to the bit. False when there is none."""
+        return self._travel(self._undo, self._redo)
+
+    def redo(self) -> bool:
+        """Forward again to where ``undo`` came from. False when there is nothing to redo."""
+        return self._travel(self._redo, self._undo)
+
+    def seek(self, step: int) -> RunState:
+        """The run at the boundary of ``step``: back to the newest remembered state at or before it, then forward.
+
+        Raises:
+            ValueError: the step lies outside the run.
+        """
+        if not 0 <= step <= self.trainer.steps:
+            raise ValueError(f"step: expected 0 to {self.trainer.steps}, got {step}")
+        if step < self._state.step:
+            self._state = max((s for s in self._history if s.step <= step), key=lambda s: s.step)
+            self._history = [s for s in self._history if s.step <= step]
+            self._watched.clear()
+        return self.advance(step - self._state.step) if step > self._state.step else self._state
+
+    # -- a step boundary ------------------------------------------------------------------------------------------------
+    def _schedule(self) -> Schedule:
+        return Schedule(self.operations, self._state.journal, self.trainer.steps)
+
+    def _boundary(self) -> None:
+        """Everything due now: ends of terms, ramps, operations of the script, what was submitted, frames of timelapses."""
+        self._finish_terms()
+        self._state = dataclasses.replace(
+            self._state, settings=self._schedule().ramped(self._state.settings, self._state.step)
+        )
+        self._take_submitted()
+        while (entry := next(self._schedule().due(self._state), None)) is not None:
+            self._apply(entry)
+        for operation, last in self._schedule().timelapses(self._state):
+            self.hooks.frame(operation, self._state, last)
+
+    def _take_submitted(self) -> None:
+        with self._lock:
+            taken = list(self._queue)
+            self._queue.clear()
+        if taken:
+            placed = tuple(dataclasses.replace(op, when=AtStep(step=self._state.step)) for op in taken)
+            self._state = dataclasses.replace(self._state, journal=self._state.journal + placed)
+
+    def _finish_terms(self) -> None:
+        state = self._state
+        for term in [t for t in state.terms if t.end <= state.step]:
+            environment = self.trainer.environment(state)
+            model, touched = _finished(term, state.model, environment)
+            state = dataclasses.replace(state, model=model, terms=tuple(t for t in state.terms if t.key != term.key))
+            if term.operation.label:
+                state = dataclasses.replace(state, finished={**state.finished, term.operation.label: state.step})
+            state = self._begin_repair(term.operation, touched, state, term.key)
+        self._state = state
+        self._report_ended()
+
+    def _apply(self, entry: Entry) -> None:
+        before = self._state
+        operation = entry.operation
+        state = dataclasses.replace(before, fired={**before.fired, entry.index: before.step})
+        if entry.submitted:
+            self._undo.append(before)
+            self._redo.clear()
+        try:
+            state, message, watched = self._dispatch(operation, state)
+            effect = Effect(
+                step=before.step,
+                text=_text(operation),
+                message=message,
+                line=operation.span.line if operation.span else None,
+            )
+        except OperationRefused as refusal:
+            effect = Effect(step=before.step, text=_text(operation), message=str(refusal), refused=True)
+            self._state = dataclasses.replace(state, effects=(*state.effects, effect))
+            self.hooks.effect(effect)
+            if not entry.submitted:
+                raise
+            return
+        lasting = isinstance(operation, TermOperation) and not isinstance(operation, Ramp)
+        if operation.label and not lasting:
+            state = dataclasses.replace(state, finished={**state.finished, operation.label: before.step})
+        self._state = dataclasses.replace(state, effects=(*state.effects, effect))
+        self.hooks.effect(effect)
+        if isinstance(operation, EditOperation) or lasting:
+            after = None if lasting else self._state
+            if watched is None:
+                self.hooks.interaction(
+                    Interaction(effect=effect, operation=operation, before=before, after=self._state)
+                )
+            else:
+                self._watched[watched] = _Watched(operation=operation, effect=effect, before=before, after=after)
+
+    def _dispatch(self, operation: Operation, state: RunState) -> tuple[RunState, str, str | None]:
+        """The state after an operation, what it did, and the key of the term whose end completes it."""
+        environment = self.trainer.environment(state)
+        match operation:
+            case EditOperation():
+                model, touched, message = apply_edit(operation, state.model, environment)
+                state = dataclasses.replace(state, model=model)
+                begun = state.terms_begun
+                state = self._begin_repair(operation, touched, state, None)
+                return state, message, state.terms[-1].key if state.terms_begun > begun else None
+            case Distill() | Refine():
+                raise OperationRefused(f"{operation.keyword}: this version has no stage II; remove the statement")
+            case TermOperation():
+                key = str(state.terms_begun)
+                term, model = start_term(operation, key, state.model, environment)
+                state = dataclasses.replace(
+                    state, model=model, terms=(*state.terms, term), terms_begun=state.terms_begun + 1
+                )
+                return state, f"until step {term.end}", key
+            case SetValue():
+                old = state.settings.get(operation.path)
+                state = dataclasses.replace(state, settings=state.settings.set(operation.path, operation.value))
+                return state, f"was {old}", None
+            case Checkpoint():
+                return state, self.hooks.checkpoint(state, operation.name), None
+            case Print():
+                return state, operation.text.replace("{step}", str(state.step)), None
+            case Pause():
+                self.hooks.pause(state)
+                return state, "paused", None
+            case OutputOperation():
+                return state, self.hooks.output(operation, state), None
+            case ControlOperation():
+                raise OperationRefused(f"{operation.keyword}: not known to this version")
+        raise TypeError(f"unknown operation {operation!r}")
+
+    def _begin_repair(
+        self, operation: Operation, touched: Bool[Tensor, "n"] | None, state: RunState, replaces: str | None
+    ) -> RunState:
+        """The default repair that follows an interaction, where the policy and the operation ask for one."""
+        settings = _with_policy(state.settings, self.policy)
+        environment = dataclasses.replace(self.trainer.environment(state), settings=settings)
+        repair = repair_after(operation, touched, state.model, environment) if settings.repair.enabled else None
+        if repair is None or state.step >= self.trainer.steps:
+            return state
+        key = str(state.terms_begun)
+        term, model = start_term(repair, key, state.model, environment, touched)
+        term = dataclasses.replace(term, steps=min(term.steps, self.trainer.steps - state.step))
+        if replaces is not None and replaces in self._watched:
+            watched = self._watched.pop(replaces)
+            self._watched[key] = dataclasses.replace(watched, after=dataclasses.replace(state))
+        return dataclasses.replace(state, model=model, terms=(*state.terms, term), terms_begun=state.terms_begun + 1)
+
+    def _report_ended(self) -> None:
+        running = {t.key for t in self._state.terms}
+        for key in [k for k in self._watched if k not in running]:
+            seen = self._watched.pop(key)
+            after = seen.after or self._state
+            self.hooks.interaction(
+                Interaction(
+                    effect=seen.effect,
+                    operation=seen.operation,
+                    before=seen.before,
+                    after=after,
+                    repaired=self._state if seen.after else None,
+                )
+            )
+
+    # -- history --------------------------------------------------------------------------------------------------------
+    def _remember(self) -> None:
+        """Keep a reference every few steps, and thin the oldest out when they hold too much memory."""
+        if self._state.step % HISTORY_EVERY:
+            return
+        self._history.append(self._state)
+        size = sum(c.numel() * c.element_size() for c in self._state.model.columns.values())
+        most = max(4, HISTORY_BYTES // max(size, 1))
+        if len(self._history) > most:
+            # The start stays; every second of the rest goes, so that old times stay reachable in bigger strides.
+            self._history = [self._history[0], *self._history[1::2]]
+
+    def _travel(self, source: list[RunState], destination: list[RunState]) -> bool:
+        if not source:
+            return False
+        destination.append(self._state)
+        self._state = source.pop()
+        self._history = [s for s in self._history if s.step <= self._state.step]
+        self._watched.clear()
+        return True
+
+    def events(self) -> Iterator[Effect]:
+        """What has taken effect so far."""
+        return iter(self._state.effects)
+
+
+def _text(operation: Operation) -> str:
+    return format_operation(operation)
+
+
+def _finished(
+    term: Term, model: GaussianModel, environment: Environment
+) -> tuple[GaussianModel, Bool[Tensor, "n"] | None]:
+    """The model after a term's last touches, and the rows that the term was about, newborn ones included.
+
+    The rows ride along as a pinned column, for finishing may add and drop rows.
+    """
+    rows = term.trainable(model, environment)
+    if rows is None:
+        return term.finish(model, environment), None
+    ended = term.finish(model.with_columns({TOUCHED: rows}), environment)
+    return ended.without_columns(TOUCHED), ended.columns[TOUCHED]
+
+
+def _with_policy(settings: Settings, policy: RepairPolicy | None) -> Settings:
+    """The script's `repair …` setting is made of the same numbers as the `repair.` settings."""
+    if policy is None:
+        return settings
+    changes: dict[str, object] = {"repair.enabled": policy.enabled}
+    if policy.steps is not None:
+        changes["repair.steps"] = policy.steps
+    if policy.noise is not None:
+        changes["repair.noise_min"], changes["repair.noise_max"] = policy.noise
+    if policy.anchor is not None:
+        changes["repair.anchor"] = policy.anchor
+    for path, value in changes.items():
+        settings = settings.set(path, value)  # type: ignore[arg-type]
+    return settings

@@ -1,0 +1,137 @@
+"""From a checked script to the first state of a run."""
+
+from pathlib import Path
+
+import torch
+
+from interactive3d.dsl.program import GuidanceChoice, InitMesh, InitShape, InitSplats, InitText, Program
+from interactive3d.dsl.values import Sphere
+from interactive3d.runtime.engine.state import RunState
+from interactive3d.runtime.engine.trainer import Trainer
+from interactive3d.runtime.guidance.protocol import Guidance
+from interactive3d.runtime.guidance.reference import ReferenceGuidance
+from interactive3d.runtime.operations.base import seeded_generator
+from interactive3d.runtime.output.meshes import mesh_to_blobs
+from interactive3d.runtime.output.splat_files import read_splats
+from interactive3d.runtime.scene.gaussians import GaussianModel
+from interactive3d.runtime.scene.initial import blobs_at_points, blobs_in_shape
+from interactive3d.runtime.settings import Settings, SettingValue
+
+GUIDANCES = ("embedded", "reference")
+DEFAULT_STEPS = 600
+DEFAULT_SEED = 0
+DEFAULT_BLOBS = 4096  # paper 5.1
+REFERENCE_BLOBS = 20_000
+MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".stl", ".off")
+
+
+class StartProblem(ValueError):
+    """A script that cannot be started. The message says what, where and what to do."""
+
+
+def load_blobs(path: Path, seed: int = 0, count: int = REFERENCE_BLOBS) -> GaussianModel:
+    """Blobs of a splat file, or blobs laid on the surface of a mesh. A PLY with faces is a mesh."""
+    if path.suffix.lower() in MESH_SUFFIXES or (path.suffix.lower() == ".ply" and _ply_has_faces(path)):
+        return mesh_to_blobs(path, count, seed)
+    return read_splats(path)
+
+
+def _ply_has_faces(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return b"element face" in file.read(4096).split(b"end_header")[0]
+    except OSError:
+        return False
+
+
+def make_guidance(choice: GuidanceChoice | None, folder: Path, device: str) -> Guidance:
+    """The prior that a script names; ``embedded`` when it names none.
+
+    Raises:
+        StartProblem: unknown name, or files are missing.
+    """
+    name = choice.name if choice else "embedded"
+    if name == "embedded":
+        from interactive3d.runtime.guidance.embedded import EmbeddedPrior
+
+        return EmbeddedPrior.load(device)
+    if name == "reference":
+        assert choice is not None
+        if not choice.models:
+            raise StartProblem(
+                'guidance reference: name at least one splat or mesh file, e.g. guidance reference "dragon.ply"'
+            )
+        return ReferenceGuidance([(model, load_blobs(folder / model)) for model in choice.models], device)
+    raise StartProblem(f"guidance {name!r} is not known; expected one of {', '.join(GUIDANCES)}")
+
+
+def first_settings(overrides: tuple[tuple[str, SettingValue], ...]) -> Settings:
+    """Defaults with the script's own values and the command line's on top."""
+    settings = Settings()
+    for path, value in overrides:
+        settings = settings.set(path, value)
+    return settings
+
+
+def first_model(program: Program, settings: Settings, guidance: Guidance, seed: int) -> GaussianModel:
+    """The first blobs: in a shape, from the prior's own idea of the text, from a mesh or a splat file (paper 5.1).
+
+    Raises:
+        StartProblem: the prior cannot tell where the object is.
+    """
+    generator = seeded_generator(seed, 0, "first blobs")
+    folder = Path(program.folder)
+    match program.initial:
+        case InitShape(count=count, shape=shape):
+            return blobs_in_shape(shape, count, settings.init, generator)
+        case InitSplats(path=path):
+            return read_splats(folder / path)
+        case InitMesh(count=count, path=path):
+            return mesh_to_blobs(folder / path, count, seed)
+        case InitText(count=count):
+            points = guidance.seed_points(guidance.encode(program.prompt or "", program.avoid or ""), count, generator)
+            if points is None:
+                raise StartProblem(
+                    f"splats {count} from text: the {guidance.name} guidance cannot tell where the object is; use `splats {count} in sphere …`"
+                )
+            return blobs_at_points(points, settings.init, generator)
+        case None:
+            return blobs_in_shape(Sphere(center=(0.0, 0.0, 0.0), radius=0.5), DEFAULT_BLOBS, settings.init, generator)
+    raise TypeError(f"unknown initial blobs {program.initial!r}")
+
+
+def begin(
+    program: Program,
+    guidance: Guidance,
+    *,
+    seed: int,
+    device: str,
+    extra_settings: tuple[tuple[str, SettingValue], ...] = (),
+) -> tuple[Trainer, RunState]:
+    """The trainer of a run and its first state."""
+    settings = first_settings((*program.settings, *extra_settings))
+    model = first_model(program, settings, guidance, seed).to(device)
+    folder = Path(program.folder)
+    trainer = Trainer(
+        guidance=guidance,
+        prompt=program.prompt or "",
+        negative=program.avoid or "",
+        seed=seed,
+        steps=program.steps if program.steps is not None else DEFAULT_STEPS,
+        folder=folder,
+        load_blobs=load_blobs,
+    )
+    return trainer, RunState(step=0, model=model, settings=settings)
+
+
+def checked_device(name: str) -> str:
+    """``cpu`` or ``cuda`` for ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        StartProblem: CUDA was asked for and there is none.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise StartProblem("device cuda: this machine has no CUDA device that torch can use; run with --device cpu")
+    return name
