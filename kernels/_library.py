@@ -236,7 +236,7 @@ def _recipe(sources: tuple[str, ...], device: str) -> _Recipe:
         digest.update(source.encode() + (SOURCES / source).read_bytes() + " ".join(command[1:]).encode() + b"\0")
     for header in sorted(SOURCES.rglob("*.h")):
         digest.update(header.name.encode() + header.read_bytes() + b"\0")
-    return _Recipe(tuple(commands), tuple([compiler, *openmp, *link]), version, digest.hexdigest()[:20])
+    return _Recipe(tuple(commands), (compiler, *openmp, *link), version, digest.hexdigest()[:20])
 
 
 def _build(name: str, device: str, recipe: _Recipe) -> Path:

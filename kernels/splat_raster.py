@@ -33,7 +33,7 @@ SPLAT_FIELDS = 16  # numbers that the forward pass keeps per camera and blob for
 KERNEL = _library.register(
     _library.NativeKernel(
         "splat_raster",
-        cpu=(),
+        cpu=("cpu/splat_raster_torch.cpp", "cpu/splat_raster_f32.cpp", "cpu/splat_raster_f64.cpp"),
     )
 )
 
@@ -167,7 +167,7 @@ def _forward_reference(
 ) -> tuple[Tensor, ...]:
     chosen = reference.SplatSettings(*settings)
     color, transmittance, depth = reference.splat_forward(
-        means, scales, rotations, colors, opacities, viewmats, intrinsics, background, None, chosen
+        means, scales, rotations, colors, opacities, viewmats, intrinsics, background, screen_probe, chosen
     )
     cameras, blobs = viewmats.shape[0], means.shape[0]
     # What the native kernel keeps for its backward pass; the reference computes everything anew.
@@ -219,6 +219,7 @@ def _backward_reference(
     last: Tensor,
     splats: Tensor,
     order: Tensor,
+    background_wanted: bool,
     *settings: Any,
 ) -> tuple[Tensor, ...]:
     grads, background_grad, probe_grad = reference.splat_backward(
@@ -233,7 +234,7 @@ def _backward_reference(
     empty = means.new_zeros(0)
     return (
         *grads,
-        empty if background_grad is None else background_grad,
+        background_grad if background_grad is not None and background_wanted else empty,
         empty.clone() if probe_grad is None else probe_grad,
     )
 
@@ -251,10 +252,15 @@ def _backward_fake(
     intrinsics: Tensor,
     background: Tensor | None,
     screen_probe: Tensor | None,
-    *rest: Any,
+    transmittance: Tensor,
+    last: Tensor,
+    splats: Tensor,
+    order: Tensor,
+    background_wanted: bool,
+    *settings: Any,
 ) -> tuple[Tensor, ...]:
     out = [tensor.new_empty(tensor.shape) for tensor in (means, scales, rotations, colors, opacities)]
-    for tensor in (background, screen_probe):
+    for tensor in (background if background_wanted else None, screen_probe):
         out.append(means.new_empty(0) if tensor is None else tensor.new_empty(tensor.shape))
     return tuple(out)
 
@@ -268,10 +274,9 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
 
 
 def _backward(prefix: str, ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-    saved = list(ctx.saved_tensors)
     wanted = ctx.needs_input_grad
     op = getattr(torch.ops.i3d, prefix + "splat_raster_backward")
-    found = op(*grads[:3], *saved, *ctx.settings)
+    found = op(*grads[:3], *ctx.saved_tensors, wanted[7], *ctx.settings)
     out: list[Tensor | None] = [None] * len(wanted)
     out[:5] = found[:5]
     out[7] = found[5] if wanted[7] else None
@@ -288,7 +293,7 @@ _library.define(
 _library.define(
     "splat_raster_backward",
     f"(Tensor? grad_color, Tensor? grad_alpha, Tensor? grad_depth, {_INPUTS_SCHEMA}, Tensor transmittance, Tensor last, "
-    f"Tensor splats, Tensor order, {_SETTINGS_SCHEMA}) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    f"Tensor splats, Tensor order, bool background_wanted, {_SETTINGS_SCHEMA}) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     _backward_reference,
     _backward_fake,
 )
