@@ -132,8 +132,8 @@ class Bins {
                 auto& first = first_slot[chunks[c].band];
                 for (int64_t rank = chunks[c].begin; rank < chunks[c].end; ++rank) first[rank] += slots;
                 slots += int64_t(chunks[c].tile.size());
-                first[chunks[c].end] = slots;
             }
+            first_slot[chunks[c - 1].band].back() = slots;
         }
         start[tiles] = slots;
         entries.reset(new Entry[slots]);
