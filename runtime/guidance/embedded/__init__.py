@@ -1,0 +1,1 @@
+"""The prior that ships with the tool: a small diffusion model trained on the project's own generated objects (docs/prior.md)."""
