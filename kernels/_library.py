@@ -201,7 +201,6 @@ def _recipe(sources: tuple[str, ...], device: str) -> _Recipe:
         str(SOURCES),
     ]
     flags += _machine_flags()
-    openmp = ["-fopenmp"] if "openmp" in torch.__config__.parallel_info().lower() and sys.platform != "darwin" else []
     torch_flags = [f"-I{torch_folder / 'include'}", f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"]
     link = [
         "-shared",
@@ -220,7 +219,7 @@ def _recipe(sources: tuple[str, ...], device: str) -> _Recipe:
             commands.append((source, (_find_nvcc(), *_cuda_flags())))
         elif binding:
             # Torch's headers take seconds to optimise and gain nothing by it; the arithmetic is in the other sources.
-            extra = torch_flags + openmp
+            extra = list(torch_flags)
             if device == "cuda":
                 extra += [f"-I{_cuda_home() / 'include'}"]
             commands.append((source, (compiler, *["-O1" if f == "-O3" else f for f in flags], *extra)))
@@ -236,7 +235,7 @@ def _recipe(sources: tuple[str, ...], device: str) -> _Recipe:
         digest.update(source.encode() + (SOURCES / source).read_bytes() + " ".join(command[1:]).encode() + b"\0")
     for header in sorted(SOURCES.rglob("*.h")):
         digest.update(header.name.encode() + header.read_bytes() + b"\0")
-    return _Recipe(tuple(commands), (compiler, *openmp, *link), version, digest.hexdigest()[:20])
+    return _Recipe(tuple(commands), (compiler, *link), version, digest.hexdigest()[:20])
 
 
 def _build(name: str, device: str, recipe: _Recipe) -> Path:

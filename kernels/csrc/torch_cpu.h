@@ -7,26 +7,17 @@
 #include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
-#include <algorithm>
-#include <atomic>
 #include <optional>
 #include <tuple>
 
 #include "parallel.h"
+#include "thread_pool.h"
 
 namespace torch_cpu {
 
-// Torch's own threads, each taking the next task when it has finished one.
+// As many threads as torch.set_num_threads says.
 inline void run_tasks(int64_t tasks, void (*body)(void*, int64_t), void* context) {
-    const int64_t threads = std::min<int64_t>(tasks, at::get_num_threads());
-    if (threads <= 1) {
-        for (int64_t task = 0; task < tasks; ++task) body(context, task);
-        return;
-    }
-    std::atomic<int64_t> next{0};
-    at::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
-        for (int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) body(context, task);
-    });
+    i3d::ThreadPool::run(tasks, at::get_num_threads(), body, context);
 }
 
 inline i3d::Parallel parallel() { return {run_tasks}; }
