@@ -129,6 +129,15 @@ class DragSettings:
         ("offset", "point"),
         "equation 5's target: each blob's own start plus the drag vector, or the one point as printed",
     )
+    core: float = _number(
+        0.5,
+        0.0,
+        0.95,
+        "share of the radius that goes all the way with the source of a deformable drag; from there to the radius the part trails behind",
+    )
+    fit: bool = _flag(
+        True, "whether a rigid drag is fitted back to its first shape after every step; off leaves that to equation 6 alone"
+    )
     rest: str = _choice("still", ("still", "free"), "whether the other blobs are optimized during a drag")
 
 

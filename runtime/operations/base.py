@@ -95,7 +95,9 @@ class Term:
         """Moves blobs before the optimizer's step (paper equation 4)."""
         return self, model
 
-    def loss(self, parameters: Mapping[str, Float[Tensor, "n ..."]], model: GaussianModel, environment: Environment) -> Tensor | None:
+    def loss(
+        self, parameters: Mapping[str, Float[Tensor, "n ..."]], model: GaussianModel, environment: Environment
+    ) -> Tensor | None:
         """A differentiable loss on the raw parameters (paper equations 5 and 6), or None."""
         return None
 

@@ -1,0 +1,307 @@
+"""Dragging (paper 3.1.3): equation 3 selects, 4 moves before every optimizer step, 5 pulls, 6 keeps rigid; growth and pruning follow.
+
+Rigid: the first selection stays, and after every step it is fitted back to its first shape (shape matching), for an optimizer that
+gives every blob a step of the same length whatever its gradient would leave distances wrong by several times what equation 6 forgives.
+Deformable: the selection is made anew around the moving source; the part's core moves all the way, its rim trails behind as plasticine.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from interactive3d.dsl.operations import Drag, DragForm, DragMode, IntersectionPart, ShapePart, Sphere
+from interactive3d.runtime.operations.base import Environment, Focus, GuidanceWish, Term
+from interactive3d.runtime.operations.common import refusal, selected, term_steps
+from interactive3d.runtime.scene.gaussians import GaussianModel
+from interactive3d.runtime.scene.growth import densify, prune
+from interactive3d.runtime.scene.motion import plasticine_step, rigid_fit, split_long
+from interactive3d.runtime.scene.parts import PartError, select
+from interactive3d.runtime.scene.selection import visible_ball
+from interactive3d.runtime.scene.transforms import matrix_to_quaternion, quaternion_to_matrix, transform_rows
+
+STRETCH_LIMIT = 1.6
+"""A dragged blob is split once it is this many times as long as it was when the drag took hold of it."""
+
+FOCUS_WHOLE_SHARE = 0.5
+"""Share of whole-object pictures during a drag: the part leaves its place, so the prior must see where it is going."""
+
+FEWEST = 8
+"""A deformable drag's core holds at least this many blobs, the nearest to the source, or nothing would arrive with it."""
+
+SMALLEST = 1e-12
+
+
+def _double(values: object, device: torch.device) -> Float[Tensor, "3"]:
+    return torch.tensor(values, dtype=torch.float64, device=device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DragTerm(Term):
+    """What both kinds of drag share. Pinned columns: ``member`` (who goes all the way), ``touched`` (who was moved at all),
+    ``start`` (where each began)."""
+
+    def trainable(self, model: GaussianModel, environment: Environment) -> Bool[Tensor, "n"]:
+        """The dragged blobs, or every blob where `drag.rest` is free."""
+        rows = model.columns[self.column("touched")]
+        return torch.ones_like(rows) if environment.settings.drag.rest == "free" else rows
+
+    @property
+    def drag(self) -> Drag:
+        assert isinstance(self.operation, Drag)
+        return self.operation
+
+    def motion_weight(self, environment: Environment) -> float:
+        return environment.settings.drag.motion if self.drag.motion is None else self.drag.motion
+
+    def form(self, environment: Environment) -> DragForm:
+        return self.drag.form or DragForm(environment.settings.drag.target)
+
+    def alpha(self, environment: Environment) -> float:
+        """Equation 4's step in scene units; 0 shares the way out evenly."""
+        return environment.settings.drag.alpha if self.drag.alpha is None else self.drag.alpha
+
+    def offset(self, device: torch.device) -> Float[Tensor, "3"]:
+        """The drag vector p_t - p_s."""
+        return _double(self.drag.target, device) - _double(self.drag.source, device)
+
+    def next_move(self, remaining: Float[Tensor, "3"], environment: Environment) -> Float[Tensor, "3"]:
+        """Equation 4: alpha along what remains of the way, never past the target."""
+        length = float(remaining.norm())
+        alpha = self.alpha(environment)
+        if alpha <= 0.0:
+            # What remains is measured, so whatever the optimizer added or took is made up for by the last step.
+            return remaining / max(self.end - environment.step, 1)
+        return remaining * min(1.0, alpha / max(length, SMALLEST))
+
+    def motion_loss(self, mean: Tensor, model: GaussianModel, rows: Tensor, environment: Environment) -> Tensor:
+        """Equation 5 over the rows: L1 distance to the common point as printed, or to each blob's own start plus the drag vector."""
+        if self.form(environment) is DragForm.POINT:
+            goal = torch.tensor(self.drag.target, dtype=mean.dtype, device=mean.device)
+        else:
+            goal = model.columns[self.column("start")][rows] + self.offset(mean.device).to(mean.dtype)
+        return self.motion_weight(environment) * (mean[rows] - goal).abs().sum()
+
+    def rigid_loss(self, mean: Tensor, model: GaussianModel, rows: Tensor) -> Tensor:
+        """Equation 6 over the rows: how much their distances to the source differ from those at the start.
+
+        The source is no blob; it rides along with the rows' mean.
+        """
+        start = model.columns[self.column("start")][rows]
+        origin = torch.tensor(self.drag.source, dtype=mean.dtype, device=mean.device)
+        source = origin + (mean[rows] - start).mean(0)
+        now = ((mean[rows] - source).square().sum(-1) + SMALLEST).sqrt()
+        then = ((start - origin).square().sum(-1) + SMALLEST).sqrt()
+        return (now - then).abs().sum()
+
+    def dragged(self, model: GaussianModel) -> Bool[Tensor, "n"]:
+        """Rows that go all the way."""
+        return model.columns[self.column("member")]
+
+    def focus(self, model: GaussianModel, environment: Environment) -> Focus | None:
+        rows = model.columns[self.column("touched")]
+        if not bool(rows.any()):
+            return None
+        center, radius = visible_ball(model, rows)
+        return Focus(center=center, radius=radius * environment.settings.edit.zoom, whole_share=FOCUS_WHOLE_SHARE)
+
+    def wish(self, model: GaussianModel, environment: Environment) -> GuidanceWish:
+        """The prior sees the object as it stands and judges at an edit's noise levels, else it would pull the part back home."""
+        settings = environment.settings
+        noise_max = min(settings.guidance.noise_max, settings.edit.noise_max)
+        return GuidanceWish(noise=(min(settings.guidance.noise_min, noise_max), noise_max), shape="object")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RigidDrag(DragTerm):
+    """The first selection moves as one piece. State: ``turn``, the rotation applied so far (wxyz)."""
+
+    def before_step(self, model: GaussianModel, environment: Environment) -> tuple[Term, GaussianModel]:
+        rows = self.dragged(model).nonzero().squeeze(1)
+        if rows.numel() == 0:
+            return self, model
+        start = model.columns[self.column("start")][rows]
+        rotation, first, now = rigid_fit(start, model.mean[rows])
+        step = self.next_move(self.offset(model.device) - (now - first), environment)
+        if not environment.settings.drag.fit:
+            return self, _placed(model, rows, model.mean[rows].double() + step)
+        return self._fitted(model, rows, start, rotation, first, now + step)
+
+    def _fitted(
+        self, model: GaussianModel, rows: Tensor, start: Tensor, rotation: Tensor, first: Tensor, center: Tensor
+    ) -> tuple[Term, GaussianModel]:
+        """Members put where the fit says; what the fit has turned since the last time, their covariances turn too."""
+        before = quaternion_to_matrix(torch.tensor(self.state["turn"], dtype=torch.float64, device=model.device))
+        member = self.dragged(model)
+        turned = transform_rows(model, member, linear=rotation @ before.T)
+        placed = _placed(turned, rows, center + (start.double() - first) @ rotation.T)
+        return self.updated(turn=matrix_to_quaternion(rotation).tolist()), placed
+
+    def loss(
+        self, parameters: Mapping[str, Float[Tensor, "n ..."]], model: GaussianModel, environment: Environment
+    ) -> Tensor | None:
+        """Equations 5 and 6 over the members."""
+        rows = self.dragged(model).nonzero().squeeze(1)
+        if rows.numel() == 0:
+            return None
+        mean = parameters["mean"]
+        loss = self.motion_loss(mean, model, rows, environment)
+        weight = environment.settings.drag.rigidity if self.drag.rigidity is None else self.drag.rigidity
+        return loss + weight * self.rigid_loss(mean, model, rows) if weight > 0.0 else loss
+
+    def finish(self, model: GaussianModel, environment: Environment) -> GaussianModel:
+        rows = self.dragged(model).nonzero().squeeze(1)
+        if rows.numel():
+            start = model.columns[self.column("start")][rows]
+            rotation, first, now = rigid_fit(start, model.mean[rows])
+            if self.alpha(environment) <= 0.0:
+                now = first + self.offset(model.device)
+            if environment.settings.drag.fit:
+                model = self._fitted(model, rows, start, rotation, first, now)[1]
+            # Clones only: halving a blob would move it, and the piece shall stay as it is.
+            whole = replace(environment.settings.densify, split_scale=math.inf)
+            model = densify(model, whole, environment.generator("drag densify"), self.dragged(model))[0]
+            model = prune(model, whole, self.dragged(model))[0]
+        return super().finish(model, environment)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeformableDrag(DragTerm):
+    """Plasticine. Pinned besides: ``allowed`` (the named part, or everything), ``last`` (where the last
+    move left each), ``size`` (how long each was when first touched; 0 before). ``member`` is the core, which moves all the way.
+    State: ``source``, where the source is now, and ``radius``.
+    """
+
+    def before_step(self, model: GaussianModel, environment: Environment) -> tuple[Term, GaussianModel]:
+        source, caught_up = self._tracked(model)
+        remaining = _double(self.drag.target, model.device) - source
+        return self._moved(model, environment, source, caught_up, self.next_move(remaining, environment))
+
+    def _tracked(self, model: GaussianModel) -> tuple[Tensor, Tensor]:
+        """Where the source is, and how far the optimizer carried it since the last move: as far as the core on average."""
+        source = _double(self.state["source"], model.device)
+        core = self.dragged(model)
+        if not bool(core.any()):
+            return source, torch.zeros_like(source)
+        caught_up = (model.mean[core].double() - model.columns[self.column("last")][core].double()).mean(0)
+        return source + caught_up, caught_up
+
+    def _moved(
+        self, model: GaussianModel, environment: Environment, source: Tensor, caught_up: Tensor, step: Tensor
+    ) -> tuple["DeformableDrag", GaussianModel]:
+        radius, share = float(self.state["radius"]), environment.settings.drag.core
+        allowed = model.columns[self.column("allowed")] & ~model.columns["frozen"]
+        before, core = model.mean, self.dragged(model)
+        model = plasticine_step(model, allowed, core & allowed, source, caught_up, step, radius, share)
+        touched = model.columns[self.column("touched")] | (model.mean != before).any(-1)
+        size = model.columns[self.column("size")]
+        size = torch.where(touched & (size == 0), model.scale.amax(-1), size)
+        model = model.with_columns({self.column("touched"): touched, self.column("size"): size})
+        limit = STRETCH_LIMIT * torch.where(size > 0, size, torch.full_like(size, math.inf))
+        model = split_long(model, touched, limit, self.column("start"), environment.settings.densify.cap)
+        term = self.updated(source=(source + step).tolist())
+        return term, term._reselected(model, share)
+
+    def _reselected(self, model: GaussianModel, share: float) -> GaussianModel:
+        """Equation 3 around the source as it is now. Who joins the core is taken to have come along from the beginning."""
+        source = _double(self.state["source"], model.device)
+        core, touched = self.dragged(model), model.columns[self.column("touched")]
+        inside = (model.mean.double() - source).norm(dim=-1) <= share * float(self.state["radius"])
+        joined = inside & touched & ~core
+        way = (source - _double(self.drag.source, model.device)).float()
+        start = torch.where(joined[:, None], model.mean - way, model.columns[self.column("start")])
+        # A core blob that the optimizer pushed over the core's edge keeps its place in it: its goal still holds it.
+        return model.with_columns(
+            {self.column("member"): core | joined, self.column("start"): start, self.column("last"): model.mean}
+        )
+
+    def loss(
+        self, parameters: Mapping[str, Float[Tensor, "n ..."]], model: GaussianModel, environment: Environment
+    ) -> Tensor | None:
+        """Equation 5 over the core; as printed (one point), over everything within the radius. Equation 6 where its weight is given."""
+        rows = self.dragged(model)
+        if self.form(environment) is DragForm.POINT:
+            source = _double(self.state["source"], model.device)
+            near = (model.mean.double() - source).norm(dim=-1) <= float(self.state["radius"])
+            rows = near & model.columns[self.column("touched")]
+        index = rows.nonzero().squeeze(1)
+        if index.numel() == 0:
+            return None
+        mean = parameters["mean"]
+        loss = self.motion_loss(mean, model, index, environment)
+        weight = self.drag.rigidity or 0.0
+        return loss + weight * self.rigid_loss(mean, model, index) if weight > 0.0 else loss
+
+    def finish(self, model: GaussianModel, environment: Environment) -> GaussianModel:
+        term: DeformableDrag = self
+        if self.alpha(environment) <= 0.0:
+            source, caught_up = self._tracked(model)
+            remaining = _double(self.drag.target, model.device) - source
+            term, model = self._moved(model, environment, source, caught_up, remaining)
+        settings = environment.settings.densify
+        touched = model.columns[self.column("touched")]
+        model = densify(model, settings, environment.generator("drag densify"), touched)[0]
+        model = prune(model, settings, model.columns[self.column("touched")])[0]
+        return Term.finish(term, model, environment)
+
+
+def _placed(model: GaussianModel, rows: Tensor, positions: Tensor) -> GaussianModel:
+    mean = model.columns["mean"].clone()
+    mean[rows] = positions.float()
+    return model.with_columns({"mean": mean})
+
+
+def start_drag(operation: Drag, key: str, model: GaussianModel, environment: Environment) -> tuple[Term, GaussianModel]:
+    """Equation 3: the blobs within the radius of the source, of the named part where one is named; without a radius, that whole part.
+
+    Raises:
+        OperationRefused: no blob is there (the nearest are named), all of them are frozen, or source and target are one point.
+    """
+    if math.dist(operation.source, operation.target) < 1e-9:
+        raise refusal(operation, environment, "source and target are the same point; nothing would move")
+    source = _double(operation.source, model.device)
+    rows = _selection(operation, model, environment) & ~model.columns["frozen"]
+    if not bool(rows.any()):
+        raise refusal(operation, environment, "every blob there is frozen; `thaw` it first")
+    distance = (model.mean.double() - source).norm(dim=-1)
+    term = {"key": key, "operation": operation, "start": environment.step, "steps": term_steps(operation, environment)}
+    if operation.mode is DragMode.RIGID:
+        rigid = RigidDrag(**term, tensors={}, state={"turn": [1.0, 0.0, 0.0, 0.0]})
+        return rigid, model.with_columns({rigid.column(n): v for n, v in _pins(rows, rows, model).items()})
+    radius = operation.radius
+    if radius is None:
+        radius = float(distance[rows].max()) * 1.001 if operation.part is not None else environment.settings.drag.radius
+    core = rows & (distance <= environment.settings.drag.core * radius)
+    if int(core.sum()) < FEWEST:
+        order = torch.argsort(torch.where(rows, distance, torch.full_like(distance, math.inf)), stable=True)
+        core = torch.zeros_like(rows)
+        core[order[: min(FEWEST, int(rows.sum()))]] = True
+    plastic = DeformableDrag(**term, tensors={}, state={"source": list(operation.source), "radius": radius})
+    allowed = (
+        torch.ones_like(rows) if operation.part is None else selected(operation.part, operation, model, environment)
+    )
+    pins = _pins(core, rows, model) | {
+        "allowed": allowed,
+        "last": model.mean,
+        "size": torch.where(rows, model.scale.amax(-1), torch.zeros_like(distance).float()),
+    }
+    return plastic, model.with_columns({plastic.column(n): v for n, v in pins.items()})
+
+
+def _selection(operation: Drag, model: GaussianModel, environment: Environment) -> Bool[Tensor, "n"]:
+    radius = operation.radius
+    if radius is None and operation.part is not None:
+        return selected(operation.part, operation, model, environment)
+    ball = ShapePart(shape=Sphere(center=operation.source, radius=radius or environment.settings.drag.radius))
+    whole = ball if operation.part is None else IntersectionPart(left=operation.part, right=ball)
+    try:
+        return select(whole, model)
+    except PartError as error:
+        raise refusal(operation, environment, f"{error}; widen the radius or move the source") from error
+
+
+def _pins(member: Tensor, touched: Tensor, model: GaussianModel) -> dict[str, Tensor]:
+    return {"member": member, "touched": touched, "start": model.mean}

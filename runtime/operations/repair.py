@@ -1,0 +1,162 @@
+"""Repair: the phase after an interaction that closes gaps and cleans noise without undoing what the user did.
+
+Only the part (or, where asked, the whole object) takes gradients, at low noise levels; the prior is shown the object as it stands, and
+an anchor pulls positions, sizes and colours to where the user left them, newborn blobs to where they were born.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from interactive3d.dsl.operations import (
+    AddFile,
+    AddShape,
+    AtStep,
+    Drag,
+    Duplicate,
+    Keep,
+    Mirror,
+    Move,
+    Operation,
+    Remove,
+    Repair,
+    Rotate,
+    Stretch,
+)
+from interactive3d.runtime.operations.base import Environment, Focus, GuidanceWish, Term
+from interactive3d.runtime.operations.common import refusal, selected_or_all, term_steps
+from interactive3d.runtime.scene.gaussians import GaussianModel
+from interactive3d.runtime.scene.growth import densify, prune
+from interactive3d.runtime.scene.selection import visible_ball
+from interactive3d.runtime.scene.voxels import voxelise
+
+REPAIRED = (AddFile, AddShape, Remove, Keep, Duplicate, Mirror, Move, Rotate, Stretch, Drag)
+"""Interactions that a repair follows by default: those that put, take or move matter. Not `edit`, which is optimized under its own
+prompt while it lasts, and which a repair under the run's prompt would undo; nor `paint`, `freeze`, `thaw`, `densify`, `prune`, which tear
+nothing."""
+
+WHOLE_SHARE = 0.5
+"""Share of whole-object pictures while a part is repaired: what joins it to the rest is seen in those."""
+
+GROW_AFTER = 0.34
+"""Densify once, after this share of the repair: by then the screen gradients show where the gaps are, and time is left to fill them."""
+
+ANCHORED = ("mean", "log_scale", "color")
+COLOR_ANCHOR = 0.1
+"""Weight of the colours' anchor against that of positions: a colour that is off by 0.1 is a stain, a place that is off by 0.1 a lost limb."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepairTerm(Term):
+    """Pinned columns: ``member`` and ``anchor.X`` for the anchored parameters. Tensor ``volume``: the object when the repair began.
+    State: ``part`` tells whether a part only is repaired."""
+
+    @property
+    def repair(self) -> Repair:
+        assert isinstance(self.operation, Repair)
+        return self.operation
+
+    def before_step(self, model: GaussianModel, environment: Environment) -> tuple[Term, GaussianModel]:
+        """Growth where the repair's own pictures found gaps; children are anchored to where they are born."""
+        if environment.step - self.start != max(1, round(GROW_AFTER * self.steps)):
+            return self, model
+        count = len(model)
+        generator = environment.generator(f"repair {self.key} densify")
+        grown, _ = densify(model, environment.settings.densify, generator, self.trainable(model, environment))
+        if len(grown) == count:
+            return self, grown
+        # Cloned and split blobs, parents included, have new places and sizes by growth, not by drifting.
+        anchors = {}
+        changed = torch.ones(len(grown), dtype=torch.bool, device=grown.device)
+        changed[:count] = (grown.mean[:count] != model.mean).any(-1)
+        for name in ("mean", "log_scale"):
+            pinned = grown.columns[self.column(f"anchor.{name}")]
+            anchors[self.column(f"anchor.{name}")] = torch.where(changed[:, None], grown.columns[name], pinned)
+        return self, grown.with_columns(anchors)
+
+    def loss(
+        self, parameters: Mapping[str, Float[Tensor, "n ..."]], model: GaussianModel, environment: Environment
+    ) -> Tensor | None:
+        """The anchor: weight times the squared distances to where the user left position, log scale and (more loosely) colour."""
+        given = self.repair.anchor
+        weight = environment.settings.repair.anchor if given is None else given
+        rows = self.trainable(model, environment).nonzero().squeeze(1)
+        if weight <= 0.0 or rows.numel() == 0:
+            return None
+        total = parameters["mean"].new_zeros(())
+        for name in ANCHORED:
+            off = parameters[name][rows] - model.columns[self.column(f"anchor.{name}")][rows]
+            total = total + (COLOR_ANCHOR if name == "color" else 1.0) * off.square().sum()
+        return weight * total
+
+    def trainable(self, model: GaussianModel, environment: Environment) -> Bool[Tensor, "n"]:
+        return model.columns[self.column("member")]
+
+    def focus(self, model: GaussianModel, environment: Environment) -> Focus | None:
+        rows = self.trainable(model, environment)
+        if not self.state["part"] or not bool(rows.any()):
+            return None
+        center, radius = visible_ball(model, rows)
+        return Focus(center=center, radius=radius * environment.settings.edit.zoom, whole_share=WHOLE_SHARE)
+
+    def wish(self, model: GaussianModel, environment: Environment) -> GuidanceWish:
+        settings = environment.settings.repair
+        noise = self.repair.noise or (min(settings.noise_min, settings.noise_max), settings.noise_max)
+        return GuidanceWish(noise=noise, scale=settings.scale, shape="object", object_volume=self.tensors["volume"])
+
+    def finish(self, model: GaussianModel, environment: Environment) -> GaussianModel:
+        model = prune(model, environment.settings.densify, self.trainable(model, environment))[0]
+        return super().finish(model, environment)
+
+
+def start_repair(
+    operation: Repair,
+    key: str,
+    model: GaussianModel,
+    environment: Environment,
+    touched: Bool[Tensor, "n"] | None = None,
+) -> tuple[Term, GaussianModel]:
+    """Pin the part and its anchor, and look at the object as it stands.
+
+    ``touched`` are the rows that an interaction has just changed; a part named by the operation goes before them, and
+    `repair.scope object` beyond them.
+
+    Raises:
+        OperationRefused: the part holds no blob, or all of them are frozen.
+    """
+    rows = selected_or_all(operation.part, operation, model, environment)
+    partial = operation.part is not None
+    if touched is not None and not partial and environment.settings.repair.scope == "part":
+        rows, partial = touched, True
+    rows = rows & ~model.columns["frozen"]
+    if not bool(rows.any()):
+        raise refusal(operation, environment, "every blob there is frozen, or there is none; nothing to repair")
+    term = RepairTerm(
+        key=key,
+        operation=operation,
+        start=environment.step,
+        steps=term_steps(operation, environment),
+        tensors={"volume": voxelise(model).to(model.device)},
+        state={"part": partial},
+    )
+    pins = {term.column(f"anchor.{name}"): model.columns[name] for name in ANCHORED}
+    fresh = {
+        "grown_gradient": torch.where(rows, 0.0, model.columns["grown_gradient"]),
+        "grown_count": torch.where(rows, 0.0, model.columns["grown_count"]),
+    }
+    return term, model.with_columns({term.column("member"): rows} | pins | fresh)
+
+
+def repair_after(
+    operation: Operation, touched: Bool[Tensor, "n"] | None, model: GaussianModel, environment: Environment
+) -> Repair | None:
+    """The repair that follows an interaction by default, or None where there is nothing to repair. Its numbers are the settings'."""
+    if not isinstance(operation, REPAIRED) or not environment.settings.repair.enabled or len(model) == 0:
+        return None
+    rows = ~model.columns["frozen"] if touched is None else touched & ~model.columns["frozen"]
+    if not bool(rows.any()):
+        return None
+    return Repair(when=AtStep(step=environment.step))

@@ -1,0 +1,127 @@
+"""How dragged blobs move (paper 3.1.3): as one rigid piece, or as plasticine that trails behind the moving source.
+
+Plasticine is a smooth flow: about the source everything moves with it, towards the radius less and less, beyond it not at all. A flow of
+this kind never tears: what was connected stays connected, only longer. Blobs sample it, so each is stretched by the flow's Jacobian
+(covariances too) and split once it has become long.
+"""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from interactive3d.runtime.scene.gaussians import GaussianModel
+from interactive3d.runtime.scene.growth import split_rows
+from interactive3d.runtime.scene.transforms import flow_rows
+
+STEEPEST = 1.875
+"""Greatest slope of the quintic smoothstep 6t^5 - 15t^4 + 10t^3 on 0 .. 1."""
+
+FOLD_MARGIN = 0.25
+"""A flow step may stretch space by this much at the most: at 1 it would fold over itself, and blobs are stretched to first order only."""
+
+SPLIT_ROUNDS = 3
+"""Halvings of a blob in one call: each makes it 0.71 times as long, and a step stretches by a quarter."""
+
+
+def rigid_fit(
+    start: Float[Tensor, "m 3"], now: Float[Tensor, "m 3"]
+) -> tuple[Float[Tensor, "3 3"], Float[Tensor, "3"], Float[Tensor, "3"]]:
+    """Rotation R and centroids a, b with now ~ b + R (start - a) in the least-squares sense (Kabsch 1976). float64.
+
+    Where the points leave the rotation open (one point, a line), it is the one nearest to no rotation that the fit allows.
+    """
+    start, now = start.double(), now.double()
+    a, b = start.mean(0), now.mean(0)
+    spread = (start - a).T @ (now - b)
+    # A trace of the identity decides what the points leave open, far below what they do decide.
+    scale = float(spread.abs().max())
+    u, _, vt = torch.linalg.svd(
+        spread + max(1e-9 * scale, 1e-30) * torch.eye(3, dtype=torch.float64, device=now.device)
+    )
+    handed = torch.ones(3, dtype=torch.float64, device=now.device)
+    handed[2] = torch.linalg.det(vt.T @ u.T).sign()
+    return vt.T @ torch.diag(handed) @ u.T, a, b
+
+
+def falloff(distance: Float[Tensor, "m"], radius: float, core: float) -> tuple[Float[Tensor, "m"], Float[Tensor, "m"]]:
+    """Share of the source's way that a blob at this distance goes, and its derivative by the distance.
+
+    1 up to ``core * radius``, 0 from ``radius`` on, a quintic smoothstep between: two continuous derivatives, so no creases.
+    """
+    inner = core * radius
+    width = max(radius - inner, 1e-12)
+    t = ((distance - inner) / width).clamp(0.0, 1.0)
+    share = 1.0 - t**3 * (t * (6.0 * t - 15.0) + 10.0)
+    slope = -(30.0 * t**2 * (t - 1.0) ** 2) / width
+    return share, slope
+
+
+def plasticine_step(
+    model: GaussianModel,
+    allowed: Bool[Tensor, "n"],
+    ahead: Bool[Tensor, "n"],
+    source: Float[Tensor, "3"],
+    caught_up: Float[Tensor, "3"],
+    step: Float[Tensor, "3"],
+    radius: float,
+    core: float,
+) -> GaussianModel:
+    """One step of the flow: the source goes from ``source`` by ``step``.
+
+    ``caught_up`` is how far the optimizer has carried the source there since the last step. The blobs that made up the source (``ahead``)
+    have gone that way already; the others make it up now, so that the optimizer's pull does not tear the rim from the core.
+    """
+    whole = caught_up + step
+    width = max(radius * (1.0 - core), 1e-12)
+    count = max(1, math.ceil(float(whole.norm()) * STEEPEST / (FOLD_MARGIN * width)))
+    origin = source - caught_up
+    for part in range(count):
+        at = origin + whole * (part / count)
+        model = _flow(model, allowed & ~ahead, at, whole / count, radius, core)
+    if bool(ahead.any()):
+        index = (ahead & allowed).nonzero().squeeze(1)
+        mean = model.columns["mean"].clone()
+        mean[index] = (mean[index].double() + step).float()
+        model = model.with_columns({"mean": mean})
+    return model
+
+
+def _flow(model: GaussianModel, allowed: Tensor, at: Tensor, step: Tensor, radius: float, core: float) -> GaussianModel:
+    relative = model.mean.double() - at
+    distance = relative.norm(dim=-1)
+    mask = allowed & (distance < radius)
+    if not bool(mask.any()):
+        return model
+    relative, distance = relative[mask], distance[mask]
+    share, slope = falloff(distance, radius, core)
+    direction = relative / distance.clamp(min=1e-12)[:, None]
+    # Displacement u = share(|x - at|) step has the gradient step (x) grad(share).
+    gradient = step[None, :, None] * (slope[:, None] * direction)[:, None, :]
+    return flow_rows(model, mask, share[:, None] * step, gradient)
+
+
+def split_long(
+    model: GaussianModel, mask: Bool[Tensor, "n"], limit: Float[Tensor, "n"], pinned: str, cap: int
+) -> GaussianModel:
+    """Blobs of ``mask`` whose longest axis exceeds their ``limit`` (scene units) are halved along it, as opaque as they are.
+
+    ``pinned`` names a column of positions that move along with a blob that its split moves (where its drag began). Never beyond ``cap``
+    blobs in all. The longest, relative to their limits, come first.
+    """
+    for _ in range(SPLIT_ROUNDS):
+        excess = model.scale.amax(-1) / limit
+        long = mask & (excess > 1.0)
+        room = min(int(long.sum()), max(cap - len(model), 0))
+        if room == 0:
+            return model
+        rank = torch.where(long, excess, torch.zeros_like(excess))
+        rows = torch.argsort(rank, descending=True, stable=True)[:room].sort().values
+        before = model.mean
+        model = split_rows(model, rows, depth=1.0)
+        origin = torch.cat([torch.arange(len(before), device=model.device), rows])
+        shift = model.mean - before[origin]
+        model = model.with_columns({pinned: model.columns[pinned] + shift})
+        mask, limit = mask[origin], limit[origin]
+    return model
