@@ -1,0 +1,81 @@
+"""Blobs as the splat shader reads them, and their order from back to front. numpy, so that it runs beside the optimizer's torch."""
+
+import math
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt32
+
+from interactive3d.runtime.scene.camera import Camera
+from interactive3d.runtime.scene.gaussians import GaussianModel
+
+BLOBS_A_ROW = 1024
+TEXELS_A_BLOB = 4
+FLAG_SELECTED = 1.0
+FLAG_HIDDEN = 2.0
+
+COARSE_SORT_FROM = 200_000
+"""Above this many blobs depths are sorted as 16-bit numbers, by counting: ten times quicker, and finer than a pixel's difference."""
+
+
+def view_matrix(camera: Camera) -> Float[np.ndarray, "4 4"]:
+    """World to camera, OpenCV axes, float64."""
+    return camera.view_matrix().numpy().astype(np.float64)
+
+
+def focal_length(camera: Camera, height: int) -> float:
+    """In pixels."""
+    return height / (2.0 * math.tan(math.radians(camera.fov) / 2.0))
+
+
+def rotation_matrices(quaternions: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 3 3"]:
+    """Of wxyz quaternions of any length."""
+    length = np.maximum(np.linalg.norm(quaternions, axis=1, keepdims=True), 1e-12)
+    w, x, y, z = (quaternions / length).T
+    rows = (
+        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+    )  # fmt: skip
+    return np.stack(rows, axis=1).reshape(-1, 3, 3)
+
+
+def covariances(model: GaussianModel) -> Float[np.ndarray, "n 3 3"]:
+    """R S S R^T of every blob, float32."""
+    half = rotation_matrices(model.columns["rotation"].cpu().numpy()) * model.scale.cpu().numpy()[:, None, :]
+    return half @ half.transpose(0, 2, 1)
+
+
+def pack(model: GaussianModel) -> Float[np.ndarray, "n 16"]:
+    """Mean and opacity, covariance, a place for flags, colour. Blobs with a number that is not finite get opacity 0."""
+    packed = np.zeros((len(model), 4 * TEXELS_A_BLOB), np.float32)
+    packed[:, 0:3] = model.mean.cpu().numpy()
+    packed[:, 3] = model.opacity.cpu().numpy()
+    with np.errstate(invalid="ignore", over="ignore"):
+        full = covariances(model)
+    packed[:, 4:8] = full[:, (0, 0, 0, 1), (0, 1, 2, 1)]
+    packed[:, 8:10] = full[:, (1, 2), (2, 2)]
+    packed[:, 12:15] = model.color.cpu().numpy()
+    packed[~np.isfinite(packed).all(axis=1)] = 0.0
+    return packed
+
+
+def flags(
+    count: int, selected: Bool[np.ndarray, "n"] | None, hidden: Bool[np.ndarray, "n"] | None
+) -> Float[np.ndarray, "n"]:
+    """What the shader is told about each blob besides its own numbers."""
+    out = np.zeros(count, np.float32)
+    if selected is not None:
+        out += FLAG_SELECTED * selected
+    if hidden is not None:
+        out += FLAG_HIDDEN * hidden
+    return out
+
+
+def depth_order(mean: Float[np.ndarray, "n 3"], camera: Camera) -> UInt32[np.ndarray, "n"]:
+    """Rows from the farthest to the nearest; equals keep their order, last first, so that the first of them ends on top."""
+    matrix = view_matrix(camera)
+    depth = (mean @ matrix[2, :3].astype(np.float32) + np.float32(matrix[2, 3])).astype(np.float32)
+    if len(depth) > COARSE_SORT_FROM:
+        low, high = float(depth.min()), float(depth.max())
+        depth = ((depth - low) * (65535.0 / max(high - low, 1e-9))).astype(np.uint16)
+    return np.argsort(depth, kind="stable")[::-1].astype(np.uint32)

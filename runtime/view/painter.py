@@ -1,0 +1,142 @@
+"""Pictures of a state for the window, made beside it.
+
+Where OpenGL runs on a graphics card the shader draws, in the window's thread, and this only packs and sorts. On a software renderer the
+optimizer's own rasterizer is some five times quicker than the shader, and it can work beside the window: there it paints.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8, UInt32
+from torch import Tensor
+
+from interactive3d.kernels.splat_raster import rasterize
+from interactive3d.runtime.scene.camera import Camera
+from interactive3d.runtime.scene.gaussians import GaussianModel
+from interactive3d.runtime.scene.transforms import transform_rows
+from interactive3d.runtime.view.packing import depth_order, flags, pack
+from interactive3d.runtime.view.splats import TINT
+
+DOT_SCALE = 0.004
+PREVIEW_SECONDS = 0.022
+"""A picture during a gesture may take this long."""
+
+SMALLEST_SHARE = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """How the blobs are shown, besides where from."""
+
+    selected: Bool[np.ndarray, "n"] | None = None
+    hidden: Bool[np.ndarray, "n"] | None = None
+    moved: Float[np.ndarray, "4 4"] | None = None
+    dots: bool = False
+    tint: tuple[float, float, float, float] = TINT
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaintJob:
+    """A picture that is wanted. ``share`` is the side of the picture made, as a share of the side wanted."""
+
+    key: tuple
+    model: GaussianModel
+    camera: Camera
+    width: int
+    height: int
+    look: Look
+    share: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Painted:
+    """A premultiplied picture, first row at the top, and the job it answers."""
+
+    job: PaintJob
+    picture: UInt8[np.ndarray, "h w 4"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sorted:
+    """Packed blobs and their order, and the job they answer."""
+
+    job: PaintJob
+    packed: Float[np.ndarray, "n 16"]
+    flags: Float[np.ndarray, "n"]
+    order: UInt32[np.ndarray, "n"]
+
+
+class Sorter:
+    """Packs a model once and sorts it for each camera."""
+
+    def __init__(self) -> None:
+        self._model: GaussianModel | None = None
+        self._packed: np.ndarray | None = None
+
+    def __call__(self, job: PaintJob) -> Sorted:
+        if self._packed is None or self._model is not job.model:
+            self._packed, self._model = pack(job.model), job.model
+        marks = flags(len(job.model), job.look.selected, job.look.hidden)
+        mean = self._packed[:, :3]
+        if job.look.moved is not None and job.look.selected is not None:
+            moved = mean @ job.look.moved[:3, :3].T + job.look.moved[:3, 3]
+            mean = np.where(job.look.selected[:, None], moved, mean)
+        order = depth_order(mean, job.camera)
+        return Sorted(job=job, packed=self._packed, flags=marks, order=order)
+
+
+@torch.no_grad()
+def paint(job: PaintJob) -> Painted:
+    """The picture by the rasterizer of the optimizer."""
+    width = max(8, round(job.width * job.share))
+    height = max(8, round(job.height * job.share))
+    mean, scale, rotation, color, opacity = _shown(job.model, job.look)
+    device = job.model.device
+    view = job.camera.view_matrix()[None].to(device)
+    lens = job.camera.intrinsics(width, height)[None].to(device)
+    raster = rasterize(mean, scale, rotation, color, opacity, view, lens, width, height)
+    picture = torch.cat([raster.color[0], raster.alpha[0][..., None]], dim=-1)
+    return Painted(job=job, picture=(picture.clamp(0, 1) * 255 + 0.5).byte().cpu().numpy())
+
+
+def _shown(model: GaussianModel, look: Look) -> tuple[Tensor, ...]:
+    """Columns with the selection tinted and moved, hidden blobs gone."""
+    mask = None if look.selected is None else torch.from_numpy(look.selected).to(model.device)
+    if mask is not None and look.moved is not None and bool(mask.any()):
+        turn = torch.from_numpy(np.ascontiguousarray(look.moved[:3, :3]))
+        model = transform_rows(model, mask, linear=turn, offset=tuple(look.moved[:3, 3]))
+    scale, color, opacity = model.scale, model.color, model.opacity
+    if mask is not None:
+        tint = torch.tensor(look.tint, device=model.device)
+        color = torch.where(mask[:, None], color + (tint[:3] - color) * tint[3], color)
+    if look.dots:
+        scale = torch.full_like(scale, DOT_SCALE)
+        opacity = torch.ones_like(opacity)
+    if look.hidden is not None:
+        opacity = torch.where(torch.from_numpy(look.hidden).to(model.device), torch.zeros_like(opacity), opacity)
+    return model.mean, scale, model.columns["rotation"], color, opacity
+
+
+class Pace:
+    """How large a picture may be so that it is there in time, learned from the pictures made so far."""
+
+    def __init__(self) -> None:
+        self._base = 0.004
+        self._per_pixel = 6e-8
+
+    def learn(self, pixels: int, seconds: float) -> None:
+        """A picture of so many pixels took so long."""
+        per_pixel = max(seconds - self._base, 1e-5) / max(pixels, 1)
+        self._per_pixel += 0.3 * (per_pixel - self._per_pixel)
+
+    def seconds(self, job: PaintJob) -> float:
+        """What a job is expected to take."""
+        return self._base + self._per_pixel * job.width * job.height * job.share**2
+
+    def preview(self, job: PaintJob) -> PaintJob:
+        """The same job, small enough to follow a gesture."""
+        room = max(PREVIEW_SECONDS - self._base, 1e-4)
+        whole = self._per_pixel * job.width * job.height
+        share = min(1.0, max(SMALLEST_SHARE, (room / max(whole, 1e-9)) ** 0.5))
+        return replace(job, share=round(share, 2))

@@ -1,0 +1,291 @@
+"""The picture in the middle of the window: backdrop, floor, blobs, overlays, composed into one texture.
+
+It never waits: what is not ready yet is shown as it was last, and a gesture is followed by a smaller picture that is replaced by the
+whole one when the hand rests.
+"""
+
+import time
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+import moderngl
+import numpy as np
+from jaxtyping import UInt8
+
+from interactive3d.runtime.scene.camera import Camera
+from interactive3d.runtime.scene.gaussians import GaussianModel
+from interactive3d.runtime.view.latest import Latest
+from interactive3d.runtime.view.lines import LineBatch, LineRenderer
+from interactive3d.runtime.view.orbit import Projection
+from interactive3d.runtime.view.painter import Look, Pace, Painted, PaintJob, Sorted, Sorter, paint
+from interactive3d.runtime.view.programs import Programs, set_uniforms
+from interactive3d.runtime.view.splats import SplatRenderer
+
+SOFTWARE = ("llvmpipe", "softpipe", "swrast", "SwiftShader", "Software")
+DOT_PIXELS = 2.5
+
+REST_FACTOR = 4.0
+"""After a picture of a new state the painter rests this many times as long as it worked, so that the optimizer keeps its cores."""
+
+
+class Engine(Enum):
+    """Who draws the blobs."""
+
+    OPENGL = "OpenGL"
+    RASTERIZER = "rasterizer"
+
+
+class Backdrop(Enum):
+    """What lies behind the object: top, bottom, side of a checker's field in pixels."""
+
+    DARK = ((0.115, 0.125, 0.145), (0.215, 0.225, 0.245), 0.0)
+    WHITE = ((1.0, 1.0, 1.0), (1.0, 1.0, 1.0), 0.0)
+    STUDIO = ((0.98, 0.98, 0.99), (0.80, 0.82, 0.85), 0.0)
+    BLACK = ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0)
+    CHECKER = ((0.42, 0.42, 0.42), (0.52, 0.52, 0.52), 16.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """What is to be seen. ``look_key`` changes whenever ``look`` does; ``moving`` while a gesture goes on."""
+
+    model: GaussianModel
+    camera: Camera
+    width: int
+    height: int
+    look: Look = field(default_factory=Look)
+    look_key: object = None
+    under: LineBatch | None = None
+    over: LineBatch | None = None
+    overlay_key: object = None
+    backdrop: Backdrop = Backdrop.DARK
+    moving: bool = False
+    other: GaussianModel | None = None
+    split: float = 0.0
+
+    @property
+    def projection(self) -> Projection:
+        """From points to pixels and back."""
+        return Projection(camera=self.camera, width=self.width, height=self.height)
+
+    def blobs_key(self) -> tuple:
+        """Changes whenever the blobs' picture does."""
+        return id(self.model), self.camera, self.width, self.height, self.look_key
+
+
+class _Layer:
+    """The picture of one model: by whichever engine, refreshed beside the window."""
+
+    def __init__(self, context: moderngl.Context, programs: Programs, engine: Engine) -> None:
+        self.context = context
+        self.engine = engine
+        self.key: tuple | None = None
+        self.share = 0.0
+        self.texture = context.texture((8, 8), 4, bytes(8 * 8 * 4))
+        self.frame: moderngl.Framebuffer | None = None
+        self.pace = Pace()
+        self.splats = SplatRenderer(context, programs)
+        self.painter: Latest[PaintJob, Painted] | None = None
+        self.sorter: Latest[PaintJob, Sorted] | None = None
+        self._asked: tuple | None = None
+        self._asked_at = 0.0
+        self._rest_until = 0.0
+        self._camera: Camera | None = None
+        self._job: PaintJob | None = None
+        self._draw = False
+        if engine is Engine.RASTERIZER:
+            self.painter = Latest(paint, "painter")
+        else:
+            self.sorter = Latest(Sorter(), "sorter")
+
+    def refresh(self, job: PaintJob, moving: bool, generation: int) -> bool:
+        """Bring the texture nearer to the job; True when it has changed."""
+        if self.painter is not None:
+            return self._refresh_painted(job, moving)
+        return self._refresh_drawn(replace(job, key=(*job.key, generation)))
+
+    def _refresh_painted(self, job: PaintJob, moving: bool) -> bool:
+        assert self.painter is not None
+        changed = False
+        done = self.painter.take()
+        if done is not None:
+            height, width = done.picture.shape[:2]
+            self.pace.learn(width * height, self.painter.seconds)
+            self._fit((width, height), "f1")
+            self.texture.write(np.ascontiguousarray(done.picture))
+            self.key, self.share, self._camera = done.job.key, done.job.share, done.job.camera
+            self._rest_until = time.perf_counter() + REST_FACTOR * self.painter.seconds
+            changed = True
+        if self.key == job.key and self.share >= 1.0:
+            return changed
+        # Only the optimizer moved on: no hurry, and the next state is already on its way.
+        same_view = self.key is not None and self.key[1:] == job.key[1:]
+        if same_view and self.share >= 1.0 and time.perf_counter() < self._rest_until:
+            return changed
+        wanted = self.pace.preview(job) if moving else job
+        if not self.painter.idle and self._asked is not None and self._asked[1:-1] == (*job.key[1:],):
+            return changed
+        asked = (*job.key, wanted.share)
+        if self.painter.idle or self._asked != asked:
+            self._asked = asked
+            self.painter.request(wanted)
+        return changed
+
+    def _refresh_drawn(self, job: PaintJob) -> bool:
+        assert self.sorter is not None
+        done = self.sorter.take()
+        if done is not None:
+            self.splats.upload(done.packed, done.flags)
+            self.splats.set_order(done.order)
+            self._draw = True
+        sorting = (job.key[0], job.camera, job.key[4])
+        if self._asked != sorting:
+            self._asked = sorting
+            self.sorter.request(job)
+        if self.key == job.key and not self._draw:
+            return False
+        # Until the new order is there the old one serves: a camera moves little in one frame.
+        size = (job.width, job.height)
+        self._fit(size, "f2")
+        assert self.frame is not None
+        self.frame.use()
+        self.frame.clear(0.0, 0.0, 0.0, 0.0)
+        dots = DOT_PIXELS if job.look.dots else 0.0
+        self.splats.draw(job.camera, size, moved=job.look.moved, tint=job.look.tint, dot_radius=dots)
+        self.key, self.share, self._draw = job.key, 1.0, False
+        return True
+
+    def _fit(self, size: tuple[int, int], dtype: str) -> None:
+        if self.texture.size != size or self.texture.dtype != dtype:
+            self.texture.release()
+            self.texture = self.context.texture(size, 4, dtype=dtype)
+            self.texture.filter = (moderngl.LINEAR, moderngl.LINEAR)
+            self.texture.repeat_x = self.texture.repeat_y = False
+            if self.frame is not None:
+                self.frame.release()
+            self.frame = self.context.framebuffer([self.texture])
+
+    @property
+    def idle(self) -> bool:
+        """Whether the newest job asked for has been done."""
+        worker = self.painter or self.sorter
+        assert worker is not None
+        return worker.idle
+
+    def close(self) -> None:
+        for worker in (self.painter, self.sorter):
+            if worker is not None:
+                worker.close()
+
+
+class Viewport:
+    """See the module's docstring. All methods are for the thread that owns the OpenGL context."""
+
+    def __init__(self, context: moderngl.Context, engine: Engine | None = None) -> None:
+        self.context = context
+        self.renderer = str(context.info["GL_RENDERER"])
+        self.software = any(name.lower() in self.renderer.lower() for name in SOFTWARE)
+        self.engine = engine or (Engine.RASTERIZER if self.software else Engine.OPENGL)
+        self.programs = Programs(context)
+        self.lines = LineRenderer(context, self.programs)
+        self._layer = _Layer(context, self.programs, self.engine)
+        self._other: _Layer | None = None
+        self._target: moderngl.Framebuffer | None = None
+        self._texture: moderngl.Texture | None = None
+        self._array: dict[str, tuple[int, moderngl.VertexArray]] = {}
+        self._composed: tuple | None = None
+        self._shaders_checked = 0.0
+
+    def set_engine(self, engine: Engine) -> None:
+        """Let another engine draw."""
+        if engine is not self.engine:
+            self.close()
+            self.engine = engine
+            self._layer = _Layer(self.context, self.programs, engine)
+            self._other = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether the newest frame is shown whole."""
+        return self._layer.idle and self._layer.share >= 1.0 and (self._other is None or self._other.idle)
+
+    def show(self, frame: Frame) -> moderngl.Texture:
+        """The newest picture there is for a frame; asks for a better one where there is none yet."""
+        if time.monotonic() - self._shaders_checked > 0.5:
+            self._shaders_checked = time.monotonic()
+            self.programs.reload()
+        generation = self.programs.generation
+        job = PaintJob(
+            key=frame.blobs_key(),
+            model=frame.model,
+            camera=frame.camera,
+            width=frame.width,
+            height=frame.height,
+            look=frame.look,
+        )
+        changed = self._layer.refresh(job, frame.moving, generation)
+        if frame.other is not None and frame.split > 0.0:
+            if self._other is None:
+                self._other = _Layer(self.context, self.programs, self.engine)
+            key = (id(frame.other), *frame.blobs_key()[1:4], "other")
+            plain = replace(job, key=key, model=frame.other, look=Look(dots=frame.look.dots))
+            changed |= self._other.refresh(plain, frame.moving, generation)
+        size = (frame.width, frame.height)
+        composed = (size, frame.camera, frame.overlay_key, frame.backdrop, frame.split, frame.other is None, generation)
+        if changed or composed != self._composed or self._texture is None:
+            self._compose(frame, size)
+            self._composed = composed
+        assert self._texture is not None
+        return self._texture
+
+    def _compose(self, frame: Frame, size: tuple[int, int]) -> None:
+        if self._texture is None or self._texture.size != size:
+            if self._target is not None and self._texture is not None:
+                self._target.release()
+                self._texture.release()
+            self._texture = self.context.texture(size, 4)
+            self._target = self.context.framebuffer([self._texture])
+        assert self._target is not None
+        self._target.use()
+        self.context.viewport = (0, 0, *size)
+        self.context.disable(moderngl.BLEND | moderngl.DEPTH_TEST | moderngl.CULL_FACE)
+        top, bottom, checker = frame.backdrop.value
+        self._cover("backdrop", top=top, bottom=bottom, checker=checker, size=(float(size[0]), float(size[1])))
+        if frame.under is not None:
+            self.lines.draw(frame.under, frame.projection)
+        self.context.enable(moderngl.BLEND)
+        self.context.blend_func = moderngl.ONE, moderngl.ONE_MINUS_SRC_ALPHA
+        self._layer.texture.use(0)
+        split = 0.0
+        if frame.other is not None and frame.split > 0.0 and self._other is not None:
+            self._other.texture.use(1)
+            split = frame.split
+        self._cover("screen", picture=0, other=1 if split else 0, split=split)
+        if frame.over is not None:
+            self.lines.draw(frame.over, frame.projection)
+
+    def _cover(self, stem: str, **uniforms: object) -> None:
+        program = self.programs.get(stem)
+        made, array = self._array.get(stem, (-1, None))
+        if array is None or made != self.programs.generation:
+            array = self.context.vertex_array(program, [])
+            self._array[stem] = (self.programs.generation, array)
+        set_uniforms(program, **uniforms)
+        array.render(moderngl.TRIANGLES, vertices=3)
+
+    def read(self) -> UInt8[np.ndarray, "h w 3"]:
+        """What is shown, first row at the top.
+
+        Raises:
+            RuntimeError: nothing has been shown yet.
+        """
+        if self._target is None or self._texture is None:
+            raise RuntimeError("viewport: nothing has been shown yet; call show first")
+        width, height = self._texture.size
+        return np.frombuffer(self._target.read(components=3), np.uint8).reshape(height, width, 3).copy()
+
+    def close(self) -> None:
+        """End the threads."""
+        self._layer.close()
+        if self._other is not None:
+            self._other.close()
