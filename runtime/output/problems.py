@@ -73,10 +73,12 @@ def open_file(path: str | Path, *, at_most: int | None = None) -> Iterator[tuple
             raise FileProblem(
                 path, f"has {size_text(info.st_size)}, the limit is {size_text(at_most)}", "make it smaller"
             )
-        with open(descriptor, "rb", closefd=False) as stream:
-            yield stream, info.st_size
-    finally:
+    except BaseException:
         os.close(descriptor)
+        raise
+    # An opener, so that the stream knows its name: trimesh asks for it.
+    with open(path, "rb", opener=lambda *_: descriptor) as stream:
+        yield stream, info.st_size
 
 
 def read_file(path: str | Path, *, at_most: int) -> bytes:
