@@ -151,9 +151,7 @@ class ShapePart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedPart:
-    """A tag: the blobs added, duplicated or mirrored `as NAME`, wherever they are now. `a.b` is part b of the added
-    file a.
-    """
+    """A tag: the blobs added, duplicated or mirrored `as NAME`, wherever they are now."""
 
     name: str
 

@@ -1,0 +1,204 @@
+"""What to say when a token does not fit: from the parser's state to a message that a person can use."""
+
+from difflib import get_close_matches
+
+from interactive3d.dsl.lexer import Report, Tokens
+from interactive3d.dsl.tables import END, Tables
+
+_KINDS = {
+    "NAME": "a name",
+    "CALL": "a call",
+    "STRING": "a text in quotes",
+    "NUMBER": "a number",
+    "HEX": "a colour",
+    "_NL": "the end of the line",
+    END: "the end of the file",
+}
+# Accepted together, these are what an expression may begin with.
+_EXPRESSION = {"NUMBER", "NAME", "LPAR", "STRING", "HEX", "CALL", "LSQB", "MINUS", "NOT"}
+_SHAPES = {"SPHERE", "BOX", "ELLIPSOID", "CAPSULE", "CYLINDER", "CONE", "TORUS", "CLICK", "ORBIT"}
+_OPERATORS = {
+    "PLUS",
+    "MINUS",
+    "STAR",
+    "SLASH",
+    "CIRCUMFLEX",
+    "AMPERSAND",
+    "GROW",
+    "DEG",
+    "RAD",
+    "AND",
+    "OR",
+    "LESSTHAN",
+    "MORETHAN",
+    "__ANON_2",
+    "__ANON_3",
+    "__ANON_4",
+    "__ANON_5",
+}
+# Words that people know from other tools -> what Sculpt calls them.
+_SYNONYMS = {
+    "delete": "remove",
+    "erase": "remove",
+    "copy": "duplicate",
+    "translate": "move",
+    "scale": "stretch",
+    "resize": "stretch",
+    "turn": "rotate",
+    "color": "paint",
+    "colour": "paint",
+    "pull": "drag",
+    "negative": "avoid",
+    "def": "gesture",
+    "function": "gesture",
+    "import": "use",
+    "include": "use",
+    "var": "let",
+    "const": "let",
+    "camera": "view",
+    "lock": "freeze",
+    "unlock": "thaw",
+    "save": "export",
+    "screenshot": "snapshot",
+    "video": "record",
+    "on": "at",
+}
+
+
+def accepted(table: Tables, states: list[int]) -> set[str]:
+    """The terminals that can really come next: those whose reductions end in a shift."""
+    found: set[str] = set()
+    for terminal in table.actions[states[-1]]:
+        stack = list(states)
+        while True:
+            action = table.actions[stack[-1]].get(terminal)
+            if action is None:
+                break
+            if action >= 0:
+                found.add(terminal)
+                break
+            rule = table.rules[-1 - action]
+            del stack[len(stack) - len(rule.symbols) :]
+            goto = table.gotos[stack[-1]][rule.origin]
+            if goto == table.accept:
+                found.add(terminal)
+                break
+            stack.append(goto)
+    found.discard("ERROR")
+    return found
+
+
+def spell(table: Tables, terminal: str) -> str:
+    return _KINDS.get(terminal) or f"`{table.spelling[terminal]}`"
+
+
+def expectation(table: Tables, terminals: set[str]) -> str:
+    """ "a value, `over` or the end of the line": values and operators are summed up, words are listed."""
+    rest = set(terminals)
+    phrases: list[str] = []
+    if {"NUMBER", "LPAR"} <= rest:
+        phrases.append("a shape or part" if "SPHERE" in rest and "MINUS" not in rest else "a value")
+        rest -= _EXPRESSION | _SHAPES | {"COLOR"}
+    elif "PLUS" in rest and "STAR" in rest:
+        rest -= _OPERATORS
+    words = sorted(spell(table, terminal) for terminal in rest if terminal not in _KINDS)
+    kinds = sorted(spell(table, terminal) for terminal in rest if terminal in _KINDS and terminal not in (END, "_NL"))
+    phrases += kinds + words
+    if "_NL" in rest:
+        phrases.append(_KINDS["_NL"])
+    if not phrases:
+        return "an operator"
+    if len(phrases) > 8:
+        phrases = [*phrases[:7], "…"]
+    return phrases[0] if len(phrases) == 1 else ", ".join(phrases[:-1]) + " or " + phrases[-1]
+
+
+def _statement(table: Tables, tokens: Tokens, at: int) -> str:
+    """The keyword of the operation or declaration that a token belongs to, or an empty string."""
+    found = ""
+    moments = {"at", "from", "every", "after", "when", "step", "steps", "to", "start", "end", "in", "for"}
+    first = at
+    while first > 0 and tokens.types[first - 1] not in ("_NL", "LBRACE", "RBRACE"):
+        first -= 1
+    statement_words = {table.spelling[t] for t in table.actions[table.start] if t in table.spelling}
+    for i in range(first, at):
+        text = tokens.texts[i]
+        if text in statement_words and (text not in moments or i == first):
+            found = text
+            if text not in moments:
+                return found
+    return found
+
+
+def describe(table: Tables, states: list[int], tokens: Tokens, at: int, report: Report) -> None:
+    """Reports why the token at an index does not fit the state on top of the stack."""
+    terminal, text = tokens.types[at], tokens.texts[at]
+    start, end = tokens.starts[at], tokens.ends[at]
+    can = accepted(table, states)
+    expected = expectation(table, can)
+    begins_statement = "DRAG" in can and "LET" in can
+    if terminal in ("_NL", END, "RBRACE") and not begins_statement:
+        previous = tokens.ends[at - 1] if at else 0
+        bare_hash = next(
+            (c for c in tokens.comments if previous <= c[0] <= start and c[1] - c[0] in range(4, 10)), None
+        )
+        if bare_hash and "HEX" in can and bare_hash[1] - bare_hash[0] != 7:
+            report("E0114", *bare_hash)
+        else:
+            report(
+                "E0111",
+                max(previous - 1, 0),
+                max(previous, 1),
+                expected=expected,
+                statement=_statement(table, tokens, at),
+            )
+        return
+    if terminal == "ELSE" and begins_statement:
+        report("E0119", start, end)
+        return
+    if begins_statement or ("DRAG" in can and "LBRACE" in can):
+        _statement_fault(table, tokens, at, begins_statement, report)
+        return
+    statement = _statement(table, tokens, at)
+    if "_NL" in can and terminal in table.actions[table.start] and terminal not in ("NAME", "CALL", "LBRACE"):
+        report("E0117", start, end, text=text)
+        return
+    if terminal in _SHAPES and {"NUMBER", "LPAR"} <= can:
+        report("E0116", start, end, text=text)
+        return
+    if terminal == "LPAR" and at and tokens.types[at - 1] == "NAME":
+        report("E0118", start, end, name=tokens.texts[at - 1])
+        return
+    options = sorted(table.spelling[t] for t in can if t in table.spelling and table.spelling[t].isalpha())
+    if text.isidentifier() and terminal == "NAME":
+        near = get_close_matches(text, options, 1, 0.6)
+        if near or (options and not ({"NUMBER", "NAME"} & can)):
+            help_ = f"did you mean `{near[0]}`?" if near else f"expected {expected}"
+            report("E0109", start, end, text=text, statement=statement, help=help_)
+            return
+    found = f"`{text}`" if terminal not in _KINDS or terminal in ("NUMBER", "NAME") else _KINDS[terminal]
+    if text in table.words and {"NUMBER", "LPAR"} <= can:
+        report("E0120", start, end, text=text, expected=expected)
+        return
+    report("E0110", start, end, expected=expected, found=found)
+
+
+def _statement_fault(table: Tables, tokens: Tokens, at: int, first: bool, report: Report) -> None:
+    """A statement cannot begin with this token."""
+    text = tokens.texts[at]
+    start, end = tokens.starts[at], tokens.ends[at]
+    words = sorted(table.spelling[t] for t in table.actions[table.start] if t in table.spelling)
+    words = [word for word in words if word.isalpha()]
+    if text.isidentifier():
+        near = get_close_matches(text, words, 1, 0.6)
+        meant = _SYNONYMS.get(text) or (near[0] if near else None)
+        help_ = (
+            f"did you mean `{meant}`?"
+            if meant
+            else "a line begins with a setting, a name or a moment; see `interactive3d explain E0108`"
+        )
+        report("E0108", start, end, text=text, help=help_)
+    elif not first:
+        report("E0110", start, end, expected="an operation", found=f"`{text}`")
+    else:
+        report("E0110", start, end, expected="a statement", found=f"`{text}`")
