@@ -2,7 +2,7 @@
 
 import json
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,40 +47,61 @@ def _open(folder: Path, name: str) -> np.memmap:
     return np.lib.format.open_memmap(folder / f"{name}.npy", mode="r+")
 
 
-def _make_chunk(job: tuple[str, int, dict]) -> int:
-    """Renders one chunk of objects into the arrays; gives back its number."""
-    folder, chunk, meta = Path(job[0]), job[1], job[2]
-    import numba
-
+def _make_object(arrays: dict[str, np.memmap], index: int, meta: dict) -> None:
+    """Renders and voxelises one object into the arrays; a function of the seed and the index alone."""
     from interactive3d.runtime.guidance.objects.deform import deform
     from interactive3d.runtime.guidance.objects.render import HEMISPHERE, Light, render
     from interactive3d.runtime.guidance.objects.shapes import make_shape
     from interactive3d.runtime.guidance.objects.voxels import voxelise
 
-    numba.set_num_threads(meta["threads"])
-    light = Light(**meta["light"]) if meta.get("light") else HEMISPHERE
-    arrays = {name: _open(folder, name) for name in layout(1, 1, 1)}
+    light = Light(**meta["light"]) if meta["light"] else HEMISPHERE
     views, seed = meta["views"], meta["seed"]
+    rng = np.random.default_rng([seed, index])
+    kind = _kind_of(index, seed)
+    shape = make_shape(kind, int(rng.integers(2**31)))
+    if deformed := bool(rng.random() < meta["deformed_fraction"]):
+        shape = deform(shape, int(rng.integers(2**31)))
+    cameras = draw_cameras(rng, views, np.array([g.pivot for g in shape.groups[1:]]).reshape(-1, 3))
+    traced = render(shape, cameras.viewmats, cameras.fovs, meta["size"], light)
+    images = slice(index * views, (index + 1) * views)
+    arrays["labels"][images], arrays["marks"][images], arrays["shades"][images] = traced[:3]
+    arrays["viewmats"][images], arrays["fovs"][images] = cameras
+    arrays["object_index"][images] = index
+    bits = option_bits(kind)
+    arrays["kinds"][index] = KINDS.index(kind)
+    arrays["options"][index] = sum(bits[option] for option in shape.options)
+    arrays["deformed"][index] = deformed
+    volume = voxelise(shape, VOXELS)
+    arrays["voxel_alpha"][index], arrays["voxel_label"][index], arrays["voxel_marks"][index] = volume
+
+
+def _kind_of(index: int, seed: int) -> str:
+    return KINDS[(index + seed) % len(KINDS)]
+
+
+def _make_chunk(job: tuple[str, int, dict]) -> int:
+    """Makes one chunk of objects and marks it as done; gives back its number."""
+    folder, chunk, meta = Path(job[0]), job[1], job[2]
+    import numba
+
+    numba.set_num_threads(meta["threads"])
+    arrays = {name: _open(folder, name) for name in layout(1, 1, 1)}
     for index in range(chunk * CHUNK, min((chunk + 1) * CHUNK, meta["objects"])):
-        rng = np.random.default_rng([seed, index])
-        kind = KINDS[(index + seed) % len(KINDS)]
-        shape = make_shape(kind, int(rng.integers(2**31)))
-        if deformed := bool(rng.random() < meta["deformed_fraction"]):
-            shape = deform(shape, int(rng.integers(2**31)))
-        cameras = draw_cameras(rng, views, np.array([g.pivot for g in shape.groups[1:]]).reshape(-1, 3))
-        traced = render(shape, cameras.viewmats, cameras.fovs, meta["size"], light)
-        volume = voxelise(shape, VOXELS)
-        images = slice(index * views, (index + 1) * views)
-        arrays["labels"][images], arrays["marks"][images], arrays["shades"][images] = traced[:3]
-        arrays["viewmats"][images], arrays["fovs"][images] = cameras
-        arrays["object_index"][images] = index
-        bits = option_bits(kind)
-        arrays["kinds"][index] = KINDS.index(kind)
-        arrays["options"][index] = sum(bits[option] for option in shape.options)
-        arrays["deformed"][index] = deformed
-        arrays["voxel_alpha"][index], arrays["voxel_label"][index], arrays["voxel_marks"][index] = volume
+        _make_object(arrays, index, meta)
     arrays["done"][chunk] = 1
     return chunk
+
+
+def refresh(folder: Path | str, kinds: Sequence[str]) -> int:
+    """Makes the finished objects of some kinds again, after their shapes were changed; gives back how many."""
+    folder = Path(folder)
+    meta = json.loads((folder / "meta.json").read_text())
+    arrays = {name: _open(folder, name) for name in layout(1, 1, 1)}
+    done = np.repeat(arrays["done"][:] > 0, CHUNK)[: meta["objects"]]
+    chosen = [int(i) for i in np.flatnonzero(done) if _kind_of(int(i), meta["seed"]) in kinds]
+    for index in chosen:
+        _make_object(arrays, index, meta)
+    return len(chosen)
 
 
 def _chunks(jobs: list[tuple[str, int, dict]], workers: int) -> Iterator[int]:

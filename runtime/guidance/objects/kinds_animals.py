@@ -77,8 +77,8 @@ def dragon(b: Body) -> None:
         for tip in tips:
             b.limb(wrist, tip, 0.035, 0.014, 2, 0.01)
         for one, two in zip(tips, [*tips[1:], inner], strict=True):
-            b.tri(wrist, one, two, 0.016, 2)
-        b.tri(root, wrist, inner, 0.016, 2)
+            b.tri(wrist, one, two, 0.022, 2)
+        b.tri(root, wrist, inner, 0.022, 2)
 
 
 def bird(b: Body) -> None:

@@ -64,10 +64,10 @@ def _sword(b: Body, hand: Point, slot: int, parent: str, length: float, curved: 
 def _cloak(b: Body, slot: int, length: float) -> None:
     """A cloak down the back, wider at the hem."""
     with b.group("cloak", (0, 0.32, -0.14)):
-        hem, back = 0.3 - length, -0.42
-        b.tri((-0.2, 0.33, -0.16), (0.2, 0.33, -0.16), (0.38, hem, back), 0.035, slot, 0.02)
-        b.tri((-0.2, 0.33, -0.16), (0.38, hem, back), (-0.38, hem, back), 0.035, slot, 0.02)
-        b.limb((-0.22, 0.33, -0.1), (0.22, 0.33, -0.1), 0.065, 0.065, slot, 0.03)
+        hem, back = 0.3 - length, -0.46
+        b.tri((-0.2, 0.33, -0.215), (0.2, 0.33, -0.215), (0.38, hem, back), 0.035, slot, 0.02)
+        b.tri((-0.2, 0.33, -0.215), (0.38, hem, back), (-0.38, hem, back), 0.035, slot, 0.02)
+        b.limb((-0.22, 0.33, -0.14), (0.22, 0.33, -0.14), 0.075, 0.075, slot, 0.03)
 
 
 def knight(b: Body) -> None:

@@ -1,0 +1,111 @@
+"""The judge's networks: a small convolutional picture encoder and a small convolutional text encoder over words."""
+
+from dataclasses import asdict, dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from interactive3d.runtime.guidance.objects.words import COLOURS, KINDS, PARTS, normalise, vocabulary
+
+PADDING, UNKNOWN = 0, 1
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """Sizes and words of a judge; everything that its weights depend on."""
+
+    picture: int = 64
+    channels: tuple[int, ...] = (32, 64, 128, 256)
+    word: int = 96
+    embedding: int = 160
+    longest: int = 32
+    words: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    colours: tuple[str, ...] = ()
+    parts: tuple[tuple[str, str], ...] = ()
+
+    @staticmethod
+    def of_objects() -> "JudgeConfig":
+        """The configuration for the words of the object library."""
+        words = sorted({word for group in vocabulary().values() for word in group})
+        parts = tuple((kind, part) for kind in KINDS for part in PARTS[kind])
+        return JudgeConfig(words=tuple(words), kinds=KINDS, colours=tuple(COLOURS), parts=parts)
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(values: dict) -> "JudgeConfig":
+        def frozen(value: object) -> object:
+            return tuple(frozen(item) for item in value) if isinstance(value, list) else value
+
+        return JudgeConfig(**{name: frozen(value) for name, value in values.items()})
+
+
+class PictureEncoder(nn.Module):
+    """(B, 3, 64, 64) in 0..1 -> a unit embedding and the features of the attribute heads."""
+
+    def __init__(self, config: JudgeConfig) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.PixelUnshuffle(2)]
+        width = 12
+        for stage, channels in enumerate(config.channels):
+            strides = (1,) if stage == 0 else (2, 1)
+            for stride in strides:
+                layers += [nn.Conv2d(width, channels, 3, stride, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()]
+                width = channels
+        self.body = nn.Sequential(*layers)
+        self.embed = nn.Linear(2 * width, config.embedding)
+
+    def forward(self, images: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b e"], Float[Tensor, "b f"]]:
+        maps = self.body(images * 2 - 1)
+        features = torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1)
+        return functional.normalize(self.embed(features), dim=1), features
+
+
+class TextEncoder(nn.Module):
+    """Word numbers (B, n) -> a unit embedding. Convolutions over neighbours tell whose colour a colour word is."""
+
+    def __init__(self, config: JudgeConfig) -> None:
+        super().__init__()
+        width = config.word
+        self.words = nn.Embedding(len(config.words) + 2, width, padding_idx=PADDING)
+        self.first = nn.Conv1d(width, 2 * width, 5, padding=2)
+        self.second = nn.Conv1d(2 * width, 2 * width, 3, padding=1)
+        self.hidden = nn.Linear(4 * width, 2 * width)
+        self.embed = nn.Linear(2 * width, config.embedding)
+
+    def forward(self, tokens: Int[Tensor, "b n"]) -> Float[Tensor, "b e"]:
+        mask = (tokens != PADDING).unsqueeze(1).to(self.words.weight.dtype)
+        hidden = self.words(tokens).transpose(1, 2)
+        hidden = functional.relu(self.first(hidden)) * mask
+        hidden = (hidden + functional.relu(self.second(hidden))) * mask
+        pooled = torch.cat([hidden.sum(2) / mask.sum(2).clamp(min=1), hidden.amax(2)], dim=1)
+        return functional.normalize(self.embed(functional.relu(self.hidden(pooled))), dim=1)
+
+
+class JudgeNetwork(nn.Module):
+    """Both encoders and the attribute heads (kind, main colour, colour of every part of every kind)."""
+
+    def __init__(self, config: JudgeConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.picture, self.text = PictureEncoder(config), TextEncoder(config)
+        features = 2 * config.channels[-1]
+        self.kind_head = nn.Linear(features, len(config.kinds))
+        self.colour_head = nn.Linear(features, len(config.colours))
+        self.part_head = nn.Linear(features, len(config.parts) * len(config.colours))
+        self.log_scale = nn.Parameter(torch.tensor(2.7))
+        self._number = {word: index + 2 for index, word in enumerate(config.words)}
+
+    def tokens(self, texts: list[str]) -> Int[Tensor, "b n"]:
+        """Word numbers of the texts, padded."""
+        rows = [[self._number.get(word, UNKNOWN) for word in normalise(text)][: self.config.longest] for text in texts]
+        wide = max(1, *(len(row) for row in rows))
+        return torch.tensor([row + [PADDING] * (wide - len(row)) for row in rows], device=self.log_scale.device)
+
+    def part_logits(self, features: Float[Tensor, "b f"]) -> Float[Tensor, "b p c"]:
+        """Colour logits of every (kind, part) of the configuration."""
+        return self.part_head(features).reshape(len(features), len(self.config.parts), len(self.config.colours))
