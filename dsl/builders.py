@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -191,6 +192,16 @@ def _body(v: list[Any], start: int, end: int) -> list[Any]:
     return lines
 
 
+def _cut(v: list[Any], start: int, end: int) -> Any:
+    """A statement with something behind it that does not belong there: an event is given up, a declaration still counts."""
+    statement = v[0]
+    if isinstance(statement, n.Event):
+        return n.Broken(start, end)
+    if isinstance(statement, n.Binding | n.ParamDecl):
+        return replace(statement, value=n.Broken(statement.value.start, statement.value.end))
+    return statement
+
+
 def _clause(name: str) -> Maker:
     return lambda v, start, end: n.Clause(start, end, name, tuple(v))
 
@@ -199,7 +210,7 @@ def _word_clause(name: str) -> Maker:
     """Its operand is a word of the language (`rigid`) or an expression."""
 
     def make(v: list[Any], start: int, end: int) -> n.Clause:
-        value = v[0]
+        value = v[-1]
         return n.Clause(start, end, name, (n.Name(start, end, value) if isinstance(value, str) else value,))
 
     return make
@@ -219,6 +230,7 @@ _NAMED: dict[str, Maker] = {
     "body_first": _body,
     "body_next": _body,
     "line_empty": lambda v, start, end: None,
+    "line_cut": _cut,
     "line_full": lambda v, start, end: v[0],
     "broken": lambda v, start, end: n.Broken(start, end),
     "label": lambda v, start, end: v[0],

@@ -28,8 +28,8 @@ ENTRIES = (
         label="unknown escape",
         help=r"the escapes are \" \\ \n and \t; write \\ for a backslash",
         why="In a text a backslash introduces a character that could not stand there otherwise: a quote, a backslash, a line end, a tab.",
-        wrong=r'add "models\knight.ply" at (0, 0, 0) as knight',
-        right='add "models/knight.ply" at (0, 0, 0) as knight',
+        wrong=r'at step 300 print "half\way"',
+        right='at step 300 print "half way"',
     ),
     Entry(
         code="E0104",

@@ -14,7 +14,7 @@ ENTRIES = (
     ),
     Entry(
         code="E0602",
-        message="this lasts until step {end}, {over} steps beyond the end of the run",
+        message="this lasts until step {until}, {over} steps beyond the end of the run",
         label="too long",
         help="begin it earlier, shorten it, or make the run longer",
         why="What lasts is over before the run is.",
@@ -129,7 +129,7 @@ ENTRIES = (
     ),
     Entry(
         code="E0613",
-        message="`{statement}` needs the whole field, which is there at step {end}",
+        message="`{statement}` needs the whole field, which is there at step {until}",
         label="while it is being distilled",
         help="begin at the step at which the distillation is over",
         why="The field can be refined once it is made.",
@@ -138,7 +138,7 @@ ENTRIES = (
     ),
     Entry(
         code="E0614",
-        message="`{statement}` lasts until step {end}, and the splats end with `distill` at step {step}",
+        message="`{statement}` lasts until step {until}, and the splats end with `distill` at step {step}",
         label="too long",
         help="begin it earlier or shorten it",
         why="What works on splats is over before they are distilled.",

@@ -110,7 +110,7 @@ class Declarations:
             value = BAD
         if node.range is not None:
             low, high = self.limits(node.range)
-            if kind not in ("number", "bad"):
+            if kind not in ("number", "angle", "bad"):
                 self.report("E0319", node.range.start, node.range.end, found=ARTICLES[kind])
                 low = high = BAD
             elif BAD not in (low, high, value) and not low <= value <= high:

@@ -531,6 +531,7 @@ def _operator_help(op: str, kinds: tuple[str, str]) -> str | None:
 
 _EVALUATE: dict[type, Callable[[Evaluator, Any], Any]] = {
     n.Number: lambda self, node: node.value,
+    n.Broken: lambda self, node: BAD,
     n.Text: Evaluator.text,
     n.Hex: lambda self, node: node.value,
     n.Name: Evaluator.look_up,

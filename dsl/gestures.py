@@ -147,6 +147,8 @@ class Gestures:
             self.report("E0513", node.start, node.end, name=name)
             return
         given = self._match(node, gesture)
+        if given is None:
+            return
         values = {}
         for formal in gesture.node.formals:
             if formal.name.text in given:
@@ -170,10 +172,10 @@ class Gestures:
                 help_ = f"did you mean `{head}.{guess}`?" if guess else None
                 self.report("E0213", node.start, node.end, space=head, name=rest, help=help_)
                 return None
-        elif bound is not None and rest:
-            bound = None
-        if bound is not None and bound.value is BAD:
+        elif bound is not None and bound.value is BAD:
             return None
+        elif rest:
+            bound = None
         if bound is None or bound.kind != "gesture":
             below = self.reporter.declared_below(node.text, node.start)
             if bound is None and below is not None:
@@ -190,8 +192,8 @@ class Gestures:
         gesture: Gesture = bound.value
         return gesture
 
-    def _match(self, node: n.Call, gesture: Gesture) -> dict[str, n.Argument]:
-        """Arguments by the name of their formal."""
+    def _match(self, node: n.Call, gesture: Gesture) -> dict[str, n.Argument] | None:
+        """Arguments by the name of their formal; None when their order is broken."""
         formals = gesture.node.formals
         given: dict[str, n.Argument] = {}
         known = [formal.name.text for formal in formals]
@@ -201,7 +203,7 @@ class Gestures:
             if argument.name is None:
                 if named:
                     self.report("E0322", argument.start, argument.end)
-                    continue
+                    return None
                 if i >= len(formals):
                     self.report(
                         "E0306",

@@ -135,7 +135,7 @@ def tokenize(text: str, report: Report) -> Tokens:
             sign = text[start:end]
             if sign in "([{":
                 if not brackets.push(sign, start):
-                    break
+                    return _nothing(text, tokens.comments)
             elif sign in ")]}" and not brackets.pop(sign, start):
                 continue
             tokens.add(signs[sign], sign, start, end)
@@ -147,7 +147,7 @@ def tokenize(text: str, report: Report) -> Tokens:
         elif group == "call":
             start = match.start("name")
             if not brackets.push("(", end - 1):
-                break
+                return _nothing(text, tokens.comments)
             word = text[start : end - 1]
             if word in words:
                 tokens.add(words[word], word, start, end - 1)
@@ -164,6 +164,13 @@ def tokenize(text: str, report: Report) -> Tokens:
     length = len(text)
     brackets.finish(length)
     tokens.add(END, "", length, length)
+    return tokens
+
+
+def _nothing(text: str, comments: list[tuple[int, int]]) -> Tokens:
+    """No tokens at all: what is nested too deeply is not read any further."""
+    tokens = Tokens(comments=comments)
+    tokens.add(END, "", len(text), len(text))
     return tokens
 
 

@@ -21,6 +21,12 @@ class _Stack:
     starts: list[int]
     ends: list[int]
 
+    def push(self, state: int, value: Any, start: int, end: int) -> None:
+        self.states.append(state)
+        self.values.append(value)
+        self.starts.append(start)
+        self.ends.append(end)
+
     def cut(self, length: int) -> None:
         del self.states[length + 1 :], self.values[length:], self.starts[length:], self.ends[length:]
 
@@ -78,7 +84,8 @@ def _run(table: Tables, stack: _Stack, tokens: Tokens, at: int, report: Report) 
         action = actions[state].get(terminal)
         if action is None:
             row = actions[state]
-            if "NAME" in row and (texts[at] == "x" or "NUMBER" not in row) and texts[at] in table.words:
+            named = "NAME" in row and "LET" not in row and (texts[at] == "x" or "NUMBER" not in row)
+            if named and texts[at] in table.words:
                 # A word of the language where only a name can stand (a path, a type, a name being declared).
                 terminal = types[at] = "NAME"
                 action = row["NAME"]
@@ -125,19 +132,36 @@ def _run(table: Tables, stack: _Stack, tokens: Tokens, at: int, report: Report) 
 
 
 def _resume(table: Tables, stack: _Stack, tokens: Tokens, at: int) -> int:
-    """Puts ERROR in place of the statement that holds a token and says where to go on: its line's end or its block."""
-    while "ERROR" not in table.actions[stack.states[-1]]:
-        stack.cut(len(stack.values) - 1)
-    state = table.actions[stack.states[-1]]["ERROR"]
+    """Puts ERROR after what could be read of the statement that holds a token, and says where to go on: its line's end or its block."""
+    offset = tokens.starts[at]
+    while not _shift_error(table, stack, offset):
+        pass
     types = tokens.types
     while types[at] not in ("_NL", "LBRACE", "RBRACE", END):
         at += 1
-    offset = tokens.starts[at]
-    stack.states.append(state)
-    stack.values.append("")
-    stack.starts.append(offset)
-    stack.ends.append(offset)
     return at
+
+
+def _shift_error(table: Tables, stack: _Stack, offset: int) -> bool:
+    """One step towards ERROR on top of the stack: shifts it, reduces by it, or gives up the topmost symbol."""
+    action = table.actions[stack.states[-1]].get("ERROR")
+    if action is None:
+        stack.cut(len(stack.values) - 1)
+        return False
+    if action >= 0:
+        stack.push(action, "", offset, offset)
+        return True
+    rule = table.rules[-1 - action]
+    size = len(rule.symbols)
+    start, end = (stack.starts[-size], stack.ends[-1]) if size else (offset, offset)
+    try:
+        value = makers()[-1 - action](stack.values[-size:] if size else [], start, end)
+    except TooDeepError:
+        stack.cut(len(stack.values) - 1)
+        return False
+    stack.cut(len(stack.values) - size)
+    stack.push(table.gotos[stack.states[-1]][rule.origin], value, start, end)
+    return False
 
 
 def parse(text: str, report: Report) -> Block:

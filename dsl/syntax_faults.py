@@ -166,6 +166,9 @@ def describe(table: Tables, states: list[int], tokens: Tokens, at: int, report: 
     if terminal in _SHAPES and {"NUMBER", "LPAR"} <= can:
         report("E0116", start, end, text=text)
         return
+    if can == {"CALL"} and terminal == "NAME" and tokens.types[at + 1] == "LPAR":
+        report("E0118", tokens.starts[at + 1], tokens.ends[at + 1], name=text)
+        return
     if terminal == "LPAR" and at and tokens.types[at - 1] == "NAME":
         report("E0118", start, end, name=tokens.texts[at - 1])
         return

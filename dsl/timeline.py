@@ -89,7 +89,7 @@ class Timeline:
             if begins is not None and begins >= self.steps:
                 self.report("E0601", placed, step=begins, steps=self.steps)
             elif placed.ends is not None and placed.ends > self.steps:
-                self.report("E0602", placed, end=placed.ends, steps=self.steps, over=placed.ends - self.steps)
+                self.report("E0602", placed, until=placed.ends, steps=self.steps, over=placed.ends - self.steps)
 
     def stages(self) -> None:
         """Splat operations stand before `distill`, field operations after it."""
@@ -127,7 +127,7 @@ class Timeline:
             and placed.begins is not None
             and placed.begins < distill.ends
         ):
-            self.report("E0613", placed, statement=word, end=distill.ends, related=related)
+            self.report("E0613", placed, statement=word, until=distill.ends, related=related)
         elif not field and after and not isinstance(placed.operation.when, Every):
             self.report("E0604", placed, statement=word, step=distill.begins, related=related)
         elif (
@@ -136,7 +136,7 @@ class Timeline:
             and placed.ends > distill.begins
             and not isinstance(placed.operation.when, Every)
         ):
-            self.report("E0614", placed, statement=word, end=placed.ends, step=distill.begins, related=related)
+            self.report("E0614", placed, statement=word, until=placed.ends, step=distill.begins, related=related)
 
     def tags(self) -> None:
         """A tag exists from its `as` on."""
