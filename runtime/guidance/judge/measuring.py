@@ -1,7 +1,7 @@
 """How well the judge judges, on renders it was not trained on. Needs numba."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -13,8 +13,8 @@ from interactive3d.runtime.guidance.objects.words import KINDS
 UNSEEN = SEED + 1_000_000
 
 
-def prompt_renders(seed: int = UNSEEN, views: int = 8) -> list[Renders]:
-    """True renders of the fifty prompts: `views` sides of each, 45 degrees apart, under the default light."""
+def prompt_renders(seed: int = UNSEEN, views: int = 8, chosen: Sequence[int] = range(50)) -> list[Renders]:
+    """True renders of the chosen ones of the fifty prompts: `views` sides of each, 45 degrees apart, under the default light."""
     import numpy as np
 
     from interactive3d.runtime.guidance.objects.cameras import orbit_viewmat
@@ -23,7 +23,8 @@ def prompt_renders(seed: int = UNSEEN, views: int = 8) -> list[Renders]:
 
     cameras = np.stack([orbit_viewmat(360 * i / views, 15.0, 2.5) for i in range(views)])
     found = []
-    for index, (description, _) in enumerate(PROMPTS_50):
+    for index in chosen:
+        description = PROMPTS_50[index].description
         shape = make_shape(description.kind, seed + index, _brought(description))
         traced = render(shape, cameras, np.full(views, 40.0), 128)
         found.append(Renders(*traced[:3], [description.kind] * views, [shape.options] * views))
@@ -38,12 +39,14 @@ def _brought(description: Description) -> tuple[str, ...]:
     return (*description.options, *(need for need in needed if need and not need.startswith("-")))
 
 
-def precision_of_prompts(judge: Judge, degrade_share: float, seed: int = UNSEEN) -> tuple[float, float]:
-    """R-Precision (1 of 50) of true renders, eight views each, on white: by all views together, and by single views."""
+def precision_of_prompts(
+    judge: Judge, degrade_share: float, seed: int = UNSEEN, chosen: Sequence[int] = range(50)
+) -> tuple[float, float]:
+    """R-Precision (1 of 50) of true renders of the chosen prompts, eight views each, on white: by all views together, and by single views."""
     texts = [text for _, text in PROMPTS_50]
     generator = torch.Generator().manual_seed(seed % 2**31)
     together = single = 0.0
-    for index, renders in enumerate(prompt_renders(seed)):
+    for index, renders in zip(chosen, prompt_renders(seed, chosen=chosen), strict=True):
         views = len(renders.labels)
         images = coloured(
             renders, list(range(views)), [PROMPTS_50[index].description] * views, generator, degrade_share
@@ -51,7 +54,7 @@ def precision_of_prompts(judge: Judge, degrade_share: float, seed: int = UNSEEN)
         scores = judge.score(images, texts)
         together += float(scores.mean(0).argmax() == index)
         single += float((scores.argmax(1) == index).float().mean())
-    return together / len(texts), single / len(texts)
+    return together / len(chosen), single / len(chosen)
 
 
 def accuracy_of_attributes(judge: Judge, renders: Renders, degrade_share: float) -> dict[str, float]:

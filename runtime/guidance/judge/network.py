@@ -17,7 +17,7 @@ class JudgeConfig:
     """Sizes and words of a judge; everything that its weights depend on."""
 
     picture: int = 64
-    channels: tuple[int, ...] = (32, 64, 128, 256)
+    channels: tuple[int, ...] = (24, 56, 112, 224)
     word: int = 96
     embedding: int = 160
     longest: int = 32

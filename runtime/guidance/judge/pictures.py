@@ -12,19 +12,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from interactive3d.runtime.guidance.objects.captions import Description, available_parts, caption, describe
-from interactive3d.runtime.guidance.objects.dataset import colour, look_tables
+from interactive3d.runtime.guidance.objects.dataset import average_down, colour, look_tables
 from interactive3d.runtime.guidance.objects.looks import look_of
 from interactive3d.runtime.guidance.objects.words import COLOURS, KINDS, KINDS_WORDS
 
 SEED = 771_000_000
 """Far from the seeds of the prior's data."""
-VIEWS = 4
+VIEWS = 3
 STORED = 128
 
 
 @dataclass(frozen=True)
 class Renders:
-    """Label, mark and shade maps (n, 128, 128) uint8, four of each object, with the object's kind and options."""
+    """Label, mark and shade maps (n, 128, 128) uint8, `VIEWS` of each object, with the object's kind and options."""
 
     labels: np.ndarray
     marks: np.ndarray
@@ -34,7 +34,7 @@ class Renders:
 
 
 def make_renders(objects: int, seed: int = SEED, progress: Callable[[int, int], None] | None = None) -> Renders:
-    """Renders objects from four random sides each: azimuth all round, elevation -20 to 60, field of view 25 to 60 degrees, filling 55 to
+    """Renders objects from a few random sides each: azimuth all round, elevation -20 to 60, field of view 25 to 60 degrees, filling 55 to
     95 % of the frame, under a lamp from a random side above, hard or soft."""
     from interactive3d.runtime.guidance.objects.cameras import orbit_viewmat
     from interactive3d.runtime.guidance.objects.deform import deform
@@ -184,6 +184,10 @@ def random_background(count: int, generator: torch.Generator) -> Float[Tensor, "
     return functional.interpolate(corners, size=(64, 64), mode="bilinear", align_corners=True)
 
 
+def _enlarge(images: Tensor) -> Tensor:
+    return functional.interpolate(images, size=(64, 64), mode="bilinear", align_corners=False)
+
+
 def degrade(rgba: Float[Tensor, "b 4 64 64"], generator: torch.Generator) -> Float[Tensor, "b 4 64 64"]:
     """Premultiplied pictures shifted, bent, blurred, faded in places, their colours bled: as soft splats, or a compressed photograph."""
     count = len(rgba)
@@ -195,16 +199,16 @@ def degrade(rgba: Float[Tensor, "b 4 64 64"], generator: torch.Generator) -> Flo
     grid = torch.stack(torch.meshgrid(line, line, indexing="xy"))[None]
     grid = (grid * scale + shift + bend).permute(0, 2, 3, 1)
     out = functional.grid_sample(rgba, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    blurred = functional.avg_pool2d(functional.avg_pool2d(out, 3, 1, 1), 3, 1, 1)
-    strong = functional.avg_pool2d(functional.avg_pool2d(blurred, 5, 1, 2), 3, 1, 1)
+    halved = average_down(out, 2)
+    blurred, strong = _enlarge(halved), _enlarge(average_down(halved, 2))
     mix = torch.rand(count, 2, 1, 1, generator=generator)
     out = torch.where(
-        mix[:, :1] < 0.5, torch.lerp(out, blurred, mix[:, 1:]), torch.lerp(blurred, strong, mix[:, 1:] * 0.8)
+        mix[:, :1] < 0.5, torch.lerp(out, blurred, mix[:, 1:]), torch.lerp(blurred, strong, mix[:, 1:] * 0.7)
     )
     fade = torch.rand(count, 1, 4, 4, generator=generator)
     fade = functional.interpolate(fade, size=(64, 64), mode="bilinear", align_corners=False)
     out = out * (1 - _uniform(generator, (count, 1, 1, 1), 0.0, 0.6) * fade)
     grey = out[:, :3].mean(1, keepdim=True)
-    tint = functional.avg_pool2d(out[:, :3] - grey, 5, 1, 2)
+    tint = _enlarge(average_down(out[:, :3] - grey, 4))
     bleed = _uniform(generator, (count, 1, 1, 1), 0.0, 0.7)
     return torch.cat([torch.lerp(out[:, :3], grey + tint, bleed), out[:, 3:]], dim=1)

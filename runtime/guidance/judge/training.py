@@ -20,9 +20,9 @@ class Training:
     """How a judge is trained. `minutes` counts this call only; `steps` is where the learning rate reaches zero."""
 
     minutes: float = 12.0
-    steps: int = 1400
+    steps: int = 1100
     batch: int = 64
-    objects: int = 1560
+    objects: int = 1040
     rate: float = 2e-3
     seed: int = 4
 

@@ -131,10 +131,20 @@ def colour(code: Tensor, shade: Tensor, table: Tensor, background: Tensor, size:
     rgb = _look_up(code, table).mul_(shade.to(torch.float32).mul_(1 / 255.0).unsqueeze(1))
     alpha = (code & 15).clamp_(max=1).to(torch.float32).unsqueeze(1)
     if step > 1:
-        rgb = torch.nn.functional.avg_pool2d(rgb, step)
-        alpha = torch.nn.functional.avg_pool2d(alpha, step)
+        rgb, alpha = average_down(rgb, step), average_down(alpha, step)
     behind = background if background.dim() == 4 else background[:, :, None, None]
     return Pictures((rgb + behind * (1 - alpha)).mul_(2.0).sub_(1.0), alpha)
+
+
+def average_down(images: Float[Tensor, "b c h w"], step: int) -> Tensor:
+    """Means over step x step pixels, by sums of slices: several times as fast as avg_pool2d on a CPU."""
+    rows = images[:, :, 0::step].clone()
+    for i in range(1, step):
+        rows += images[:, :, i::step]
+    out = rows[..., 0::step].clone()
+    for i in range(1, step):
+        out += rows[..., i::step]
+    return out.mul_(1 / step**2)
 
 
 def colour_volume(alpha: Tensor, code: Tensor, table: Tensor) -> Tensor:
