@@ -12,6 +12,9 @@ from interactive3d.dsl import operations as vocabulary
 from interactive3d.dsl import values
 from interactive3d.dsl.operations import OPERATION_KINDS, Operation
 
+# Keys that no field can be called.
+IS = "$is"
+ENUM = "$enum"
 _KINDS: dict[str, type] = {
     kind.__name__: kind
     for kind in (
@@ -40,12 +43,12 @@ def to_json(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float | bool):
         return value
     if isinstance(value, Enum):
-        return {"enum": type(value).__name__, "value": value.value}
+        return {ENUM: type(value).__name__, "value": value.value}
     if isinstance(value, tuple | list):
         return [to_json(v) for v in value]
     if dataclasses.is_dataclass(value) and type(value).__name__ in _KINDS:
         fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value) if f.name != "span"}
-        return {"kind": type(value).__name__, **{k: v for k, v in fields.items() if v is not None}}
+        return {IS: type(value).__name__, **{k: v for k, v in fields.items() if v is not None}}
     raise TypeError(f"cannot write {type(value).__name__} as part of an operation")
 
 
@@ -59,17 +62,17 @@ def from_json(data: Any) -> Any:
         return tuple(from_json(v) for v in data)
     if not isinstance(data, dict):
         return data
-    if "enum" in data:
-        if data["enum"] not in _ENUMS:
-            raise ValueError(f"unknown enumeration {data['enum']!r} in a saved operation")
-        return _ENUMS[data["enum"]](data["value"])
-    kind = _KINDS.get(data.get("kind", ""))
+    if ENUM in data:
+        if data[ENUM] not in _ENUMS:
+            raise ValueError(f"unknown enumeration {data[ENUM]!r} in a saved operation")
+        return _ENUMS[data[ENUM]](data["value"])
+    kind = _KINDS.get(str(data.get(IS, "")))
     if kind is None:
-        raise ValueError(f"unknown kind {data.get('kind')!r} in a saved operation; was it saved by a newer version?")
+        raise ValueError(f"unknown kind {data.get(IS)!r} in a saved operation; was it saved by a newer version?")
     try:
-        return kind(**{k: _fitted(kind, k, from_json(v)) for k, v in data.items() if k != "kind"})
+        return kind(**{k: _fitted(kind, k, from_json(v)) for k, v in data.items() if k != IS})
     except TypeError as error:
-        raise ValueError(f"saved {data['kind']} does not fit this version: {error}") from None
+        raise ValueError(f"saved {data[IS]} does not fit this version: {error}") from None
 
 
 def _fitted(kind: type, name: str, value: Any) -> Any:

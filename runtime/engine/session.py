@@ -167,6 +167,31 @@ class Session:
             self._watched.clear()
         return self.advance(step - self._state.step) if step > self._state.step else self._state
 
+    def replan(
+        self,
+        operations: Sequence[Operation],
+        state: RunState,
+        moved: Callable[[RunState], RunState] | None,
+        trainer: Trainer | None = None,
+        policy: RepairPolicy | None = None,
+    ) -> None:
+        """Follow another script from ``state`` on. Asked by whoever advances, between two steps.
+
+        ``moved`` rewrites a state's notes on what has fired for the new list of operations; with it earlier states stay reachable.
+        None, with a new trainer, makes this another run.
+        """
+        self.operations = tuple(operations)
+        self._state = state
+        self._watched.clear()
+        if trainer is not None:
+            self.trainer, self.policy = trainer, policy
+        if moved is None:
+            self._history, self._undo, self._redo = [state], [], []
+            return
+        self._history = [moved(s) for s in self._history if s.step <= state.step] or [state]
+        self._undo = [moved(s) for s in self._undo if s.step <= state.step]
+        self._redo = []
+
     # -- a step boundary ------------------------------------------------------------------------------------------------
     def _schedule(self) -> Schedule:
         return Schedule(self.operations, self._state.journal, self.trainer.steps)
@@ -229,6 +254,9 @@ class Session:
         if operation.label and not lasting:
             state = dataclasses.replace(state, finished={**state.finished, operation.label: before.step})
         self._state = dataclasses.replace(state, effects=(*state.effects, effect))
+        if isinstance(operation, Checkpoint):
+            # Saved last, so that the file knows that this operation has taken effect.
+            self.hooks.checkpoint(self._state, operation.name)
         self.hooks.effect(effect)
         if isinstance(operation, EditOperation) or lasting:
             after = None if lasting else self._state
@@ -263,7 +291,7 @@ class Session:
                 state = dataclasses.replace(state, settings=state.settings.set(operation.path, operation.value))
                 return state, f"was {old}", None
             case Checkpoint():
-                return state, self.hooks.checkpoint(state, operation.name), None
+                return state, "", None
             case Print():
                 return state, operation.text.replace("{step}", str(state.step)), None
             case Pause():

@@ -6,6 +6,7 @@ import torch
 
 from interactive3d.dsl.program import GuidanceChoice, InitMesh, InitShape, InitSplats, InitText, Program
 from interactive3d.dsl.values import Sphere
+from interactive3d.runtime.engine.script import GUIDANCES
 from interactive3d.runtime.engine.state import RunState
 from interactive3d.runtime.engine.trainer import Trainer
 from interactive3d.runtime.guidance.protocol import Guidance
@@ -14,10 +15,9 @@ from interactive3d.runtime.operations.base import seeded_generator
 from interactive3d.runtime.output.meshes import mesh_to_blobs
 from interactive3d.runtime.output.splat_files import read_splats
 from interactive3d.runtime.scene.gaussians import GaussianModel
-from interactive3d.runtime.scene.initial import blobs_at_points, blobs_in_shape
+from interactive3d.runtime.scene.initial import blobs_in_shape, blobs_on_points
 from interactive3d.runtime.settings import Settings, SettingValue
 
-GUIDANCES = ("embedded", "reference")
 DEFAULT_STEPS = 600
 DEFAULT_SEED = 0
 DEFAULT_BLOBS = 4096  # paper 5.1
@@ -94,7 +94,7 @@ def first_model(program: Program, settings: Settings, guidance: Guidance, seed: 
                 raise StartProblem(
                     f"splats {count} from text: the {guidance.name} guidance cannot tell where the object is; use `splats {count} in sphere …`"
                 )
-            return blobs_at_points(points, settings.init, generator)
+            return blobs_on_points(points.positions, points.colors, points.spacing)
         case None:
             return blobs_in_shape(Sphere(center=(0.0, 0.0, 0.0), radius=0.5), DEFAULT_BLOBS, settings.init, generator)
     raise TypeError(f"unknown initial blobs {program.initial!r}")

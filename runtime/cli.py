@@ -1,0 +1,420 @@
+"""The verbs of the command line. Nothing heavy is imported before a verb needs it.
+
+Data goes to standard output, messages to standard error. Exit status: 0 done, 1 failed or stopped, 2 called wrongly.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+FAILED = 1
+
+
+class Failure(click.ClickException):
+    """A failure that is the user's to mend: one message, no traceback, status 1."""
+
+    exit_code = FAILED
+
+
+def _mendable(verb: Callable[..., None]) -> Callable[..., None]:
+    """Turns the errors that say what, where and what to do into one message."""
+
+    @wraps(verb)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            verb(*args, **kwargs)
+        except click.ClickException:
+            raise
+        except KeyboardInterrupt:
+            raise Failure("stopped") from None
+        except MemoryError:
+            raise Failure("out of memory; use fewer blobs, smaller pictures or a smaller camera.batch") from None
+        except OSError as error:
+            raise Failure(f"{error.filename or 'input or output'}: {error.strerror or error}") from None
+        except (ValueError, KeyError) as error:
+            # Our own errors are ValueErrors made for people; anything else from deep inside is a bug and keeps its traceback.
+            if type(error).__module__.startswith("interactive3d."):
+                raise Failure(str(error)) from None
+            raise
+
+    return wrapped
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("interactive3d"), prog_name="interactive3d")
+def main() -> None:
+    """Make the 3D object you have in mind: write a prompt, watch it grow, take hold of it."""
+
+
+def _overrides(values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not equals or not name.strip() or not text.strip():
+            raise click.BadParameter(
+                f"expected NAME=VALUE, e.g. lr.position=0.005 or lift=0.5, got {value!r}", param_hint="--set"
+            )
+        pairs.append((name.strip(), text.strip()))
+    return tuple(pairs)
+
+
+def _show_diagnostics(loaded: Any) -> None:
+    from interactive3d.dsl.render import render_terminal
+
+    if loaded.diagnostics:
+        click.echo(render_terminal(loaded.diagnostics, loaded.sources, color=sys.stderr.isatty()), err=True, nl=False)
+
+
+@main.command()
+@click.argument("script", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the run  [default: out/NAME]"
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Set a param of the script or a setting, e.g. lr.position=0.005.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Overrides the script's seed.")
+@click.option("--headless", is_flag=True, help="Never open a window.")
+@click.option("--resume", is_flag=True, help="Go on from the newest whole checkpoint in the folder.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--dry-run", is_flag=True, help="Check everything and say what would be done, but take no step.")
+@click.option("--log-level", type=click.Choice(["quiet", "normal", "debug"]), default="normal", show_default=True)
+@_mendable
+def run(
+    script: Path,
+    out: Path | None,
+    settings: tuple[str, ...],
+    seed: int | None,
+    headless: bool,
+    resume: bool,
+    device: str,
+    dry_run: bool,
+    log_level: str,
+) -> None:
+    """Run SCRIPT to the end and leave its results in a folder."""
+    from interactive3d.runtime.engine.run import Run
+    from interactive3d.runtime.engine.script import load_script
+    from interactive3d.runtime.engine.start import checked_device
+    from interactive3d.runtime.progress import Progress
+
+    overrides = _overrides(settings)
+    loaded = load_script(script, overrides)
+    _show_diagnostics(loaded)
+    if loaded.program is None:
+        raise Failure(f"{script}: not run; mend the errors above first")
+    folder = out or Path("out") / script.stem
+    if dry_run:
+        program = loaded.program
+        click.echo(f"{script}: {program.steps} steps, {len(program.operations)} operations, into {folder}")
+        return
+    with Progress(quiet=log_level == "quiet") as progress:
+        going = Run(
+            loaded.program,
+            script,
+            folder,
+            seed=seed,
+            device=checked_device(device),
+            resume=resume,
+            report=progress.report,
+            overrides=overrides,
+        )
+        with progress.interruptible(going.session.stop):
+            result = going.go()
+    if not result.complete:
+        command = f"interactive3d run {script} --out {folder} --resume"
+        raise Failure(f"stopped at step {result.state.step}; everything is in {folder}. Go on with: {command}")
+    click.echo(
+        f"{result.folder}: {result.state.step} steps in {result.seconds:.0f} s, {len(result.state.model)} blobs, state {result.digest[:16]}"
+    )
+
+
+@main.command()
+@click.argument("scripts", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--json", "as_json", is_flag=True, help="Diagnostics as JSON on standard output.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a param or a setting while checking.")
+@click.option("--deny-warnings", is_flag=True, help="Warnings fail the check too.")
+@_mendable
+def check(scripts: tuple[Path, ...], as_json: bool, settings: tuple[str, ...], deny_warnings: bool) -> None:
+    """Check SCRIPTS without running them: all problems of each file in one go."""
+    from interactive3d.dsl import Severity
+    from interactive3d.dsl.render import render_json
+    from interactive3d.runtime.engine.script import load_script
+
+    errors = warnings = 0
+    found = []
+    for script in scripts:
+        loaded = load_script(script, _overrides(settings))
+        errors += sum(d.severity is Severity.ERROR for d in loaded.diagnostics)
+        warnings += sum(d.severity is Severity.WARNING for d in loaded.diagnostics)
+        found += loaded.diagnostics
+        if not as_json:
+            _show_diagnostics(loaded)
+    if as_json:
+        click.echo(render_json(found), nl=False)
+    else:
+        click.echo(f"{len(scripts)} checked: {errors} errors, {warnings} warnings", err=True)
+    if errors or (deny_warnings and warnings):
+        sys.exit(FAILED)
+
+
+@main.command()
+@click.argument("code")
+@_mendable
+def explain(code: str) -> None:
+    """Explain a diagnostic CODE with a wrong and a right example."""
+    from interactive3d.dsl import explain as explanation
+
+    try:
+        click.echo(explanation(code))
+    except ValueError as error:
+        raise Failure(str(error)) from None
+
+
+@main.command()
+@click.argument("scripts", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--check", "only_check", is_flag=True, help="Change nothing; fail when a file is not formatted.")
+@click.option("--diff", is_flag=True, help="Change nothing; show what would change.")
+@_mendable
+def fmt(scripts: tuple[Path, ...], only_check: bool, diff: bool) -> None:
+    """Format SCRIPTS in place, comments kept."""
+    import difflib
+
+    from interactive3d.dsl import format_source
+    from interactive3d.runtime.engine.script import load_script
+    from interactive3d.runtime.output.atomic import write_text
+
+    wrong = 0
+    for script in scripts:
+        text = script.read_text(encoding="utf-8")
+        formatted = format_source(text)
+        if formatted is None:
+            _show_diagnostics(load_script(script))
+            raise Failure(f"{script}: not formatted; mend the errors above first")
+        if formatted == text:
+            continue
+        wrong += 1
+        if diff:
+            lines = difflib.unified_diff(text.splitlines(True), formatted.splitlines(True), str(script), str(script))
+            click.echo("".join(lines), nl=False)
+        elif not only_check:
+            write_text(script, formatted)
+        click.echo(f"{script}: {'would be ' if only_check or diff else ''}formatted", err=True)
+    if wrong and (only_check or diff):
+        sys.exit(FAILED)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--turntable",
+    type=click.Path(path_type=Path),
+    metavar="OUT.mp4",
+    help="Film the object from a camera that goes around it.",
+)
+@click.option("--image", type=click.Path(path_type=Path), metavar="OUT.png", help="Take one picture.")
+@click.option(
+    "--camera-path",
+    type=click.Path(path_type=Path),
+    metavar="PATH.json",
+    help="With --turntable: film along this path instead.",
+)
+@click.option(
+    "--azimuth", type=float, default=0.0, show_default=True, help="Degrees; 0 is the front, 90 the object's left side."
+)
+@click.option("--elevation", type=click.FloatRange(-90, 90), default=15.0, show_default=True, help="Degrees.")
+@click.option("--distance", type=click.FloatRange(0.05, 100), default=2.5, show_default=True, help="Scene units.")
+@click.option(
+    "--fov", type=click.FloatRange(1, 150), default=40.0, show_default=True, help="Vertical field of view, degrees."
+)
+@click.option("--size", default="512", show_default=True, metavar="W[xH]", help="Pixels.")
+@click.option("--seconds", type=click.FloatRange(0.1, 600), default=4.0, show_default=True)
+@click.option("--fps", type=click.IntRange(1, 120), default=30, show_default=True)
+@click.option("--up", type=click.Choice(["x", "-x", "y", "-y", "z", "-z"]), help="Which axis of the file points up.")
+@_mendable
+def render(
+    file: Path,
+    turntable: Path | None,
+    image: Path | None,
+    camera_path: Path | None,
+    azimuth: float,
+    elevation: float,
+    distance: float,
+    fov: float,
+    size: str,
+    seconds: float,
+    fps: int,
+    up: str | None,
+) -> None:
+    """Render a splat FILE to a video or a picture, without a window."""
+    if turntable is None and image is None:
+        raise click.UsageError("say what to make: --turntable OUT.mp4 or --image OUT.png")
+    from interactive3d.runtime.engine.outputs import film, picture
+    from interactive3d.runtime.output.camera_path import read_camera_path
+    from interactive3d.runtime.output.pictures import save_picture
+    from interactive3d.runtime.output.splat_files import read_splats
+    from interactive3d.runtime.progress import film_progress
+    from interactive3d.runtime.scene.camera import Camera
+    from interactive3d.runtime.scene.camera import turntable as around
+
+    width, height = _size(size)
+    model = read_splats(file, up=up)
+    if image is not None:
+        save_picture(image, picture(model, Camera.orbit(azimuth, elevation, distance, fov), width, height))
+        click.echo(str(image))
+    if turntable is not None:
+        if camera_path is not None:
+            cameras = read_camera_path(camera_path)
+        else:
+            cameras = around(
+                max(2, round(seconds * fps)), elevation=elevation, distance=distance, fov=fov, start=azimuth
+            )
+        with film_progress(len(cameras)) as shown:
+            written = film(
+                model, turntable, shown(cameras), width, height, fps, lambda text: click.echo(text, err=True)
+            )
+        click.echo(str(written))
+
+
+def _size(text: str) -> tuple[int, int]:
+    parts = text.lower().split("x")
+    try:
+        numbers = [int(p) for p in parts]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2) or not all(16 <= n <= 8192 for n in numbers):
+        raise click.BadParameter(
+            f"expected pixels such as 512 or 1280x720, 16 to 8192, got {text!r}", param_hint="--size"
+        )
+    return numbers[0], numbers[-1]
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@_mendable
+def info(file: Path, as_json: bool) -> None:
+    """Say what FILE holds: splats, a mesh or a checkpoint."""
+    from interactive3d.runtime.output.info import describe_file
+
+    described = describe_file(file)
+    if as_json:
+        click.echo(json.dumps(described, indent=2))
+        return
+    for name, value in described.items():
+        click.echo(f"{name + ':':<18}{value}")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@_mendable
+def verify(folder: Path) -> None:
+    """Run the script of a finished run in FOLDER again and compare the digests."""
+    from interactive3d.runtime.engine.run import read_record, replay_digest
+    from interactive3d.runtime.engine.script import load_script
+    from interactive3d.runtime.progress import Progress
+
+    record = read_record(folder)
+    loaded = load_script(folder / "script" / record["script"], tuple((n, v) for n, v in record["overrides"]))
+    _show_diagnostics(loaded)
+    if loaded.program is None:
+        raise Failure(f"{folder}: its script does not pass the checks of this version")
+    with Progress(quiet=False) as progress:
+        found = replay_digest(loaded.program, record, progress.report)
+    if found != record["state_digest"]:
+        raise Failure(
+            f"{folder}: not the same: recorded {record['state_digest'][:16]} (torch {record['versions']['torch']}, {record['device']}), "
+            f"found {found[:16]}; versions and devices must be equal for equal bits"
+        )
+    click.echo(f"{folder}: the same, state {found[:16]}")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@_mendable
+def doctor(as_json: bool) -> None:
+    """Say what is installed, which kernel serves each device and why, what can encode video."""
+    from interactive3d.runtime.doctor import examine
+
+    sections = examine()
+    if as_json:
+        click.echo(json.dumps(sections, indent=2))
+        return
+    for title, lines in sections.items():
+        click.echo(click.style(title, bold=True))
+        for name, value in lines.items():
+            click.echo(f"  {name:<28}{value}")
+
+
+@main.command()
+@click.argument("prompt", required=False)
+@_mendable
+def words(prompt: str | None) -> None:
+    """List the words that the embedded prior knows, by kind of word; with PROMPT, the ones of it that it does not know."""
+    from interactive3d.runtime.guidance.objects.words import unknown_words, vocabulary
+
+    if prompt is not None:
+        unknown = unknown_words(prompt)
+        for word, near in unknown:
+            click.echo(f"{word}: not known" + (f"; near: {', '.join(near)}" if near else ""))
+        if not unknown:
+            click.echo("every word is known")
+        return
+    for category, entries in vocabulary().items():
+        click.echo(click.style(category, bold=True) + "\n  " + " ".join(entries))
+
+
+@main.command(
+    "train-prior", context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@_mendable
+def train_prior(arguments: tuple[str, ...]) -> None:
+    """Train the embedded prior anew or go on training it; --help lists its options."""
+    from interactive3d.runtime.guidance.embedded.train import main as train
+
+    sys.exit(train(list(arguments)))
+
+
+@main.command("settings")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def list_settings(as_json: bool) -> None:
+    """List every setting with its default, range, unit and help."""
+    from interactive3d.runtime.settings import SPECS
+
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    p: {
+                        "default": s.default,
+                        "low": s.low,
+                        "high": s.high,
+                        "unit": s.unit,
+                        "choices": s.choices,
+                        "help": s.help,
+                    }
+                    for p, s in SPECS.items()
+                },
+                indent=2,
+            )
+        )
+        return
+    for path, spec in SPECS.items():
+        span = (
+            " | ".join(spec.choices)
+            if spec.choices
+            else "on | off"
+            if spec.kind == "bool"
+            else f"{spec.low:g} .. {spec.high:g} {spec.unit or ''}".strip()
+        )
+        click.echo(f"{path:<26}{spec.default!s:<10}{span}\n{'':<26}{spec.help}")

@@ -1,0 +1,227 @@
+"""What the output operations of a script write, and the sheet that shows every interaction."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from interactive3d.dsl.operations import (
+    Export,
+    ExportKind,
+    OrbitView,
+    OutputOperation,
+    RecordTimelapse,
+    RecordTurntable,
+    SnapshotImage,
+)
+from interactive3d.runtime.engine.session import Interaction
+from interactive3d.runtime.engine.state import RunState
+from interactive3d.runtime.operations.base import OperationRefused
+from interactive3d.runtime.output.atomic import write_text
+from interactive3d.runtime.output.pictures import SheetRow, contact_sheet, load_picture, save_picture, to_bytes
+from interactive3d.runtime.output.run_folder import RunFolder
+from interactive3d.runtime.output.splat_files import write_splats
+from interactive3d.runtime.output.video import write_video
+from interactive3d.runtime.scene.camera import DEFAULT_DISTANCE, DEFAULT_FOV, Camera, turntable
+from interactive3d.runtime.scene.gaussians import GaussianModel
+from interactive3d.runtime.scene.render import render
+
+VIDEO_SIZE = 512
+PICTURE_SIZE = 512
+TURNTABLE_SECONDS = 4.0  # 120 frames at 30 a second
+TURNTABLE_ELEVATION = 15.0
+FPS = 30
+SHEET_SIZE = 192
+SHEET_VIEWS = ((35.0, 15.0), (125.0, 15.0))
+END_AZIMUTHS = (0.0, 45.0, 90.0, 180.0, 225.0, 270.0)
+WIDEST_PICTURE = 8192
+
+
+def camera_of(view: OrbitView | None) -> Camera:
+    """The camera that a view of the language means; a view that is not given is the front, slightly from above."""
+    if view is None:
+        return Camera.orbit(0.0, TURNTABLE_ELEVATION)
+    return Camera.orbit(
+        view.azimuth,
+        view.elevation,
+        view.distance if view.distance is not None else DEFAULT_DISTANCE,
+        view.fov if view.fov is not None else DEFAULT_FOV,
+        view.target if view.target is not None else (0.0, 0.0, 0.0),
+    )
+
+
+def picture(model: GaussianModel, camera: Camera, width: int, height: int) -> UInt8[np.ndarray, "h w 3"]:
+    """One picture on white, eight bits a channel."""
+    color = render(model, [camera], width, height).color[0]
+    return (color.clamp(0, 1) * 255 + 0.5).to("cpu").byte().numpy()
+
+
+def write_output(operation: OutputOperation, state: RunState, folder: RunFolder, tell: Callable[[str], None]) -> str:
+    """Carry out a snapshot, an export or a turntable; returns what to say about it.
+
+    Raises:
+        OperationRefused: nothing to show, or this version cannot write it.
+        FileProblem: the file cannot be written.
+    """
+    if isinstance(operation, RecordTimelapse):
+        return f"a frame every {operation.every} steps"
+    if len(state.model) == 0:
+        raise OperationRefused(f"step {state.step}: there are no blobs to show in {operation.path!r}")  # type: ignore[attr-defined]
+    match operation:
+        case SnapshotImage():
+            path = folder.output(_named(operation.path, state.step))
+            width = _side(operation.width or PICTURE_SIZE)
+            height = _side(operation.height or operation.width or PICTURE_SIZE)
+            save_picture(path, picture(state.model, camera_of(operation.view), width, height))
+        case Export(kind=ExportKind.SPLATS):
+            path = folder.output(_named(operation.path, state.step))
+            write_splats(state.model, path)
+        case RecordTurntable():
+            path = folder.output(_named(operation.path, state.step))
+            path = record_turntable(state.model, path, operation, tell)
+        case _:
+            raise OperationRefused(
+                f"step {state.step}: {operation.keyword} of a mesh or field needs stage II, which this version does not have"
+            )
+    return f"wrote {path.relative_to(folder.path)}"
+
+
+def record_turntable(model: GaussianModel, path: Path, operation: RecordTurntable, tell: Callable[[str], None]) -> Path:
+    """Film the model from a camera that goes once around; returns the path written, which differs where no encoder is there."""
+    width = _side(operation.width or VIDEO_SIZE)
+    height = _side(operation.height or operation.width or VIDEO_SIZE)
+    fps = operation.fps or FPS
+    count = max(2, round((operation.seconds or TURNTABLE_SECONDS) * fps))
+    start = camera_of(operation.view)
+    view = operation.view
+    cameras = turntable(
+        count,
+        elevation=operation.elevation
+        if operation.elevation is not None
+        else view.elevation
+        if view
+        else TURNTABLE_ELEVATION,
+        distance=(view.distance if view and view.distance else DEFAULT_DISTANCE),
+        fov=start.fov,
+        start=view.azimuth if view else 0.0,
+    )
+    return film(model, path, cameras, width, height, fps, tell)
+
+
+def film(
+    model: GaussianModel,
+    path: Path,
+    cameras: list[Camera],
+    width: int,
+    height: int,
+    fps: int,
+    tell: Callable[[str], None],
+) -> Path:
+    """Film the model along cameras."""
+    frames = (picture(model, camera, width, height) for camera in cameras)
+    video = write_video(path, frames, fps, total=len(cameras))
+    for note in video.notes:
+        tell(str(note))
+    return video.path
+
+
+class Timelapses:
+    """Frames of running timelapses, kept as PNG files until the last one, so that an interrupted run loses none."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+
+    def frame(self, operation: OutputOperation, state: RunState, last: bool) -> None:
+        """Take the frame of this boundary; after the last one, make the video."""
+        assert isinstance(operation, RecordTimelapse)
+        frames = self.folder.output(f"frames/{Path(operation.path).stem}")
+        if len(state.model):
+            save_picture(
+                frames / f"{state.step:07d}.png",
+                picture(state.model, camera_of(operation.view), VIDEO_SIZE, VIDEO_SIZE),
+            )
+        if last:
+            files = [p for p in sorted(frames.glob("*.png")) if int(p.stem) <= state.step]
+            pictures = (to_bytes(load_picture(p)) for p in files)
+            write_video(self.folder.output(operation.path), pictures, FPS, total=len(files))
+
+
+class ContactSheet:
+    """Before, after and repaired pictures of every interaction. Kept as files, so that a resumed run shows the earlier ones too."""
+
+    def __init__(self, folder: Path, from_step: int | None) -> None:
+        self.folder = folder
+        self.count = 0
+        if from_step is None or not folder.is_dir():
+            return
+        for note in sorted(folder.glob("*.json")):
+            # Interactions of steps that will be taken again are seen again.
+            if json.loads(note.read_text())["seen"] > from_step:
+                note.unlink()
+                for old in folder.glob(f"{note.stem}_*.png"):
+                    old.unlink()
+            else:
+                self.count = max(self.count, int(note.stem) + 1)
+
+    def add(self, interaction: Interaction) -> None:
+        """Render an interaction that is over."""
+        states = [("before", interaction.before), ("after", interaction.after)]
+        if interaction.repaired is not None:
+            states.append(("repaired", interaction.repaired))
+        stem = f"{self.count:03d}"
+        self.count += 1
+        for word, state in states:
+            for i, view in enumerate(SHEET_VIEWS):
+                save_picture(self.folder / f"{stem}_{word}_{i}.png", _sheet_picture(state.model, *view))
+        seen = max(state.step for _, state in states)
+        effect = interaction.effect
+        note = {
+            "step": effect.step,
+            "text": effect.text,
+            "done": effect.message,
+            "states": [w for w, _ in states],
+            "seen": seen,
+        }
+        write_text(self.folder / f"{stem}.json", json.dumps(note))
+
+    def write(self, path: Path, final: RunState, heading: str) -> None:
+        """The sheet: a row for each interaction, and the object at the end."""
+        rows = []
+        for note_path in sorted(self.folder.glob("*.json")):
+            note = json.loads(note_path.read_text())
+            files = [(w, i) for w in note["states"] for i in range(len(SHEET_VIEWS))]
+            images = [load_picture(self.folder / f"{note_path.stem}_{w}_{i}.png") for w, i in files]
+            captions = [w if i == 0 else "" for w, i in files]
+            title = f"step {note['step']}: {_shortened(note['text'])}"
+            rows.append(SheetRow(title=title, subtitle=note["done"], images=images, captions=captions))
+        if len(final.model):
+            around = [_sheet_picture(final.model, azimuth, TURNTABLE_ELEVATION) for azimuth in END_AZIMUTHS]
+            captions = [f"azimuth {azimuth:.0f}" for azimuth in END_AZIMUTHS]
+            subtitle = f"{len(final.model)} blobs"
+            rows.append(
+                SheetRow(title=f"step {final.step}: the end", subtitle=subtitle, images=around, captions=captions)
+            )
+        contact_sheet(rows, path, heading=heading, tile=SHEET_SIZE)
+
+
+def _sheet_picture(model: GaussianModel, azimuth: float, elevation: float) -> UInt8[np.ndarray, "h w 3"]:
+    if len(model) == 0:
+        return np.full((SHEET_SIZE, SHEET_SIZE, 3), 255, np.uint8)
+    return picture(model, Camera.orbit(azimuth, elevation), SHEET_SIZE, SHEET_SIZE)
+
+
+def _shortened(text: str, most: int = 110) -> str:
+    text = text.split(" ", 3)[3] if text.startswith("at step ") else text
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _named(path: str, step: int) -> str:
+    return path.replace("{step}", f"{step:06d}")
+
+
+def _side(pixels: int) -> int:
+    if not 16 <= pixels <= WIDEST_PICTURE:
+        raise OperationRefused(f"size {pixels}: expected 16 to {WIDEST_PICTURE} pixels")
+    return pixels

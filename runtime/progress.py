@@ -1,0 +1,107 @@
+"""What a person sees in the terminal while a run goes on: step, rate, time left, loss, what is active."""
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from interactive3d.runtime.engine.run import Report
+from interactive3d.runtime.engine.state import Effect, RunState
+from interactive3d.runtime.scene.camera import Camera
+
+PLAIN_EVERY_SECONDS = 10.0
+
+
+class Progress:
+    """A bar in a terminal; a line every ten seconds elsewhere. Everything goes to standard error."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.quiet = quiet
+        self.console = Console(stderr=True, highlight=False)
+        self.bar: Bar | None = None
+        self.task: TaskID | None = None
+        self.report = Report(stepped=self._stepped, effect=self._effect, message=self._message)
+        self._first: tuple[int, float] | None = None
+        self._spoke = 0.0
+
+    def __enter__(self) -> "Progress":
+        if self.console.is_terminal and not self.quiet:
+            columns = (
+                TextColumn("step"),
+                MofNCompleteColumn(),
+                BarColumn(None),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+            )
+            self.bar = Bar(*columns, console=self.console, refresh_per_second=4)
+            self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    @contextlib.contextmanager
+    def interruptible(self, stop: Callable[[], None]) -> Iterator[None]:
+        """Ctrl+C asks for a stop at the next step boundary; a second one interrupts at once."""
+
+        def handler(number: int, frame: FrameType | None) -> None:
+            self._message("stopping at the next step; Ctrl+C again to stop at once")
+            signal.signal(signal.SIGINT, previous)
+            stop()
+
+        previous: Any = signal.signal(signal.SIGINT, handler)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, previous)
+
+    def _stepped(self, state: RunState, steps: int, seconds: float) -> None:
+        if self._first is None:
+            self._first = (state.step - 1, time.monotonic())
+        now = time.monotonic()
+        rate = (state.step - self._first[0]) / max(now - self._first[1], 1e-6)
+        note = f"loss {state.metrics.loss:.4g}  {state.metrics.blobs} blobs"
+        if state.metrics.active:
+            note += "  " + "+".join(state.metrics.active)
+        if self.bar is not None:
+            if self.task is None:
+                self.task = self.bar.add_task("run", total=steps, completed=state.step, rate="", note="")
+            self.bar.update(self.task, completed=state.step, rate=f"{rate:.1f} steps/s", note=note)
+        elif not self.quiet and now - self._spoke > PLAIN_EVERY_SECONDS:
+            self._spoke = now
+            left = (steps - state.step) / max(rate, 1e-6)
+            print(
+                f"step {state.step}/{steps}  {rate:.1f} steps/s  {left:.0f} s left  {note}", file=sys.stderr, flush=True
+            )
+
+    def _effect(self, effect: Effect) -> None:
+        word = "refused" if effect.refused else effect.message
+        self._message(f"step {effect.step}: {effect.text}" + (f"  ({word})" if word else ""))
+
+    def _message(self, text: str) -> None:
+        if not self.quiet:
+            self.console.print(text, markup=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def film_progress(total: int) -> Iterator[Callable[[list[Camera]], Any]]:
+    """A bar over the cameras of a film."""
+    console = Console(stderr=True)
+    with Bar(
+        TextColumn("frame"),
+        MofNCompleteColumn(),
+        BarColumn(None),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    ) as bar:
+        yield lambda cameras: bar.track(cameras, total=total)
