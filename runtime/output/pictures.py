@@ -246,7 +246,7 @@ def _save(image: Image.Image, path: Path, format: str, comments: Mapping[str, st
         info = PngInfo()
         for key, value in (comments or {}).items():
             info.add_itxt(key[:79], value)
-        options = {"pnginfo": info, "optimize": True}
+        options = {"pnginfo": info}
     elif format in ("JPEG", "WEBP"):
         options = {"quality": 95}
     with atomic_path(path) as temporary:

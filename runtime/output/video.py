@@ -31,7 +31,7 @@ MAX_SIDE = 8192
 MAX_FPS = 240.0
 FRAMES_MARKER = ".interactive3d-frames"
 
-_FORMS: dict[str, Form] = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mp4", ".webm": "webm", ".gif": "gif", "": "frames"}
+SUFFIXES: dict[str, Form] = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mp4", ".webm": "webm", ".gif": "gif", "": "frames"}
 # In order of preference. Hardware encoders are left out: they are listed where no such hardware is, and differ from machine to machine.
 _CODECS: dict[Form, tuple[str, ...]] = {"mp4": ("libx264", "libopenh264"), "webm": ("libvpx-vp9", "libvpx")}
 _OPTIONS: dict[str, dict[str, str]] = {
@@ -130,13 +130,13 @@ def turntable_frames(seconds: float, fps: float) -> int:
 
 def _form(path: Path) -> Form:
     suffix = path.suffix.lower()
-    if suffix not in _FORMS:
+    if suffix not in SUFFIXES:
         raise FileProblem(
             path,
             f"{suffix} is no kind of video that can be written",
             "expected .mp4, .webm, .gif, or a name without suffix for a folder of PNGs",
         )
-    return _FORMS[suffix]
+    return SUFFIXES[suffix]
 
 
 def _checked(path: Path, frames: Iterable[Frame]) -> Iterator[Frame]:
