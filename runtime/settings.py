@@ -130,13 +130,14 @@ class DragSettings:
         "equation 5's target: each blob's own start plus the drag vector, or the one point as printed",
     )
     core: float = _number(
-        0.5,
+        0.3,
         0.0,
         0.95,
         "share of the radius that goes all the way with the source of a deformable drag; from there to the radius the part trails behind",
     )
     fit: bool = _flag(
-        True, "whether a rigid drag is fitted back to its first shape after every step; off leaves that to equation 6 alone"
+        True,
+        "whether a rigid drag is fitted back to its first shape after every step; off leaves that to equation 6 alone",
     )
     rest: str = _choice("still", ("still", "free"), "whether the other blobs are optimized during a drag")
 
@@ -170,6 +171,63 @@ class RepairSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FieldSettings:
+    """Stage II's hash-grid field. The paper's own is 16 levels of 2^19 entries; these defaults suit two cores."""
+
+    levels: int = _number(10, 1, 20, "levels of the base field's hash grid")
+    features: int = _number(2, 1, 8, "features of each entry: 1, 2, 4 or 8")
+    capacity: int = _number(65536, 256, 16_777_216, "entries of a level, a power of two; the paper's 2^19 suits a GPU")
+    base: int = _number(16, 2, 256, "resolution of the coarsest level")
+    growth: float = _number(1.4473, 1.0, 3.0, "ratio of the resolutions of two levels (authors' configuration)")
+    hidden: int = _number(64, 32, 256, "hidden units of the field's network, a multiple of 32")
+    step: float = _number(0.01, 0.0005, 0.1, "distance between two samples on a ray", "scene units")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillSettings:
+    """From splats to field (paper 3.2.1, equation 7)."""
+
+    steps: int = _number(1000, 1, 1_000_000, "steps of a distillation that names none", "steps")
+    size: int = _number(256, 32, 1024, "largest side of the pictures that both are compared on", "pixels")
+    rays: int = _number(4096, 64, 1_000_000, "rays per step")
+    cameras: int = _number(2, 1, 16, "random cameras per step")
+    alpha: float = _number(0.5, 0.0, 100.0, "weight of the coverage's L1 beside the colour's")
+    orientation: float = _number(0.01, 0.0, 1000.0, "weight of the orientation loss at the end; it grows from nothing")
+    table_rate: float = _number(0.01, 0.0, 1.0, "step size of hash tables (authors' configuration)")
+    network_rate: float = _number(
+        0.002, 0.0, 1.0, "step size of the field's network; the authors' 0.001 suits longer runs"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineSettings:
+    """Interactive hash refinement (paper 3.2.2)."""
+
+    steps: int = _number(150, 1, 1_000_000, "steps of a refinement that names none", "steps")
+    levels: int = _number(8, 1, 20, "levels of a region's tables (paper 5.1)")
+    features: int = _number(2, 1, 8, "features of each entry: 1, 2, 4 or 8 (paper 5.1)")
+    capacity: int = _number(524_288, 256, 16_777_216, "entries of a level, a power of two (paper 5.1)")
+    hidden: int = _number(32, 32, 256, "hidden units of a region's network, a multiple of 32")
+    noise_min: float = _number(0.02, 0.0, 1.0, "lowest noise level of a refinement")
+    noise_max: float = _number(0.4, 0.0, 1.0, "highest noise level of a refinement; the paper suggests 0.3 to polish")
+    zoom: float = _number(1.3, 1.0, 10.0, "the region's ball, enlarged by this, fills the picture")
+    whole_share: float = _number(0.25, 0.0, 1.0, "share of the pictures that show the whole object")
+    table_rate: float = _number(0.01, 0.0, 1.0, "step size of a region's tables")
+    network_rate: float = _number(0.002, 0.0, 1.0, "step size of a region's network")
+    refresh: int = _number(25, 1, 100_000, "steps between two looks at where a region is occupied", "steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeshSettings:
+    """Meshes taken from the field."""
+
+    resolution: int = _number(192, 16, 768, "cells a side of the marching grid")
+    texture: int = _number(1024, 64, 8192, "side of the texture", "pixels")
+    faces: int = _number(0, 0, 10_000_000, "limit after simplification; 0 keeps all")
+    floaters: float = _number(0.02, 0.0, 1.0, "pieces below this share of the largest piece's area are dropped")
+
+
+@dataclass(frozen=True, kw_only=True)
 class InitSettings:
     """The first blobs (paper 5.1 and the authors' configuration)."""
 
@@ -191,6 +249,10 @@ class Settings:
     edit: EditSettings = EditSettings()
     repair: RepairSettings = RepairSettings()
     init: InitSettings = InitSettings()
+    field: FieldSettings = FieldSettings()
+    distill: DistillSettings = DistillSettings()
+    refine: RefineSettings = RefineSettings()
+    mesh: MeshSettings = MeshSettings()
 
     def get(self, path: str) -> SettingValue:
         """The value at ``group.name``. Raises KeyError with near names for an unknown path."""

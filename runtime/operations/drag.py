@@ -18,7 +18,7 @@ from interactive3d.runtime.operations.base import Environment, Focus, GuidanceWi
 from interactive3d.runtime.operations.common import refusal, selected, term_steps
 from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.scene.growth import densify, prune
-from interactive3d.runtime.scene.motion import plasticine_step, rigid_fit, split_long
+from interactive3d.runtime.scene.motion import plasticine_step, rigid_fit, split_coarse, split_long
 from interactive3d.runtime.scene.parts import PartError, select
 from interactive3d.runtime.scene.selection import visible_ball
 from interactive3d.runtime.scene.transforms import matrix_to_quaternion, quaternion_to_matrix, transform_rows
@@ -194,6 +194,10 @@ class DeformableDrag(DragTerm):
     ) -> tuple["DeformableDrag", GaussianModel]:
         radius, share = float(self.state["radius"]), environment.settings.drag.core
         allowed = model.columns[self.column("allowed")] & ~model.columns["frozen"]
+        start, cap = self.column("start"), environment.settings.densify.cap
+        coarse = allowed & model.columns[self.column("touched")]
+        model = split_coarse(model, coarse, source, caught_up + step, radius, share, start, cap)
+        allowed = model.columns[self.column("allowed")] & ~model.columns["frozen"]
         before, core = model.mean, self.dragged(model)
         model = plasticine_step(model, allowed, core & allowed, source, caught_up, step, radius, share)
         touched = model.columns[self.column("touched")] | (model.mean != before).any(-1)
@@ -201,7 +205,7 @@ class DeformableDrag(DragTerm):
         size = torch.where(touched & (size == 0), model.scale.amax(-1), size)
         model = model.with_columns({self.column("touched"): touched, self.column("size"): size})
         limit = STRETCH_LIMIT * torch.where(size > 0, size, torch.full_like(size, math.inf))
-        model = split_long(model, touched, limit, self.column("start"), environment.settings.densify.cap)
+        model = split_long(model, touched, limit, start, cap)
         term = self.updated(source=(source + step).tolist())
         return term, term._reselected(model, share)
 

@@ -83,8 +83,11 @@ def densify(
     return model, GrowthCount(cloned=clones.numel(), split=splits.numel())
 
 
-def split_rows(model: GaussianModel, rows: Int[Tensor, "k"], depth: float = SPLIT_DEPTH) -> GaussianModel:
-    """Each of these blobs becomes two along its longest axis: one in its place, one appended at the end, in the order of ``rows``.
+def split_rows(
+    model: GaussianModel, rows: Int[Tensor, "k"], depth: float = SPLIT_DEPTH, axis: Int[Tensor, "k"] | None = None
+) -> GaussianModel:
+    """Each of these blobs becomes two along its longest axis (or ``axis``, 0 to 2): one in its place, one appended at the end, in the
+    order of ``rows``.
 
     Together the two have their parent's mean and covariance; each has ``depth`` times its optical depth. Both start with a fresh
     optimizer state.
@@ -93,7 +96,7 @@ def split_rows(model: GaussianModel, rows: Int[Tensor, "k"], depth: float = SPLI
         return model
     count, born = len(model), rows.numel()
     model = _with_newborn(model, rows)
-    longest = model.columns["log_scale"][rows].argmax(-1)
+    longest = model.columns["log_scale"][rows].argmax(-1) if axis is None else axis
     axes = quaternion_to_matrix(model.columns["rotation"][rows].double())
     picked = torch.arange(born, device=model.device)
     step = SPLIT_OFFSET * model.scale[rows, longest].double()[:, None] * axes[picked, :, longest]

@@ -13,13 +13,19 @@ from torch import Tensor
 
 from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.scene.growth import split_rows
-from interactive3d.runtime.scene.transforms import flow_rows
+from interactive3d.runtime.scene.transforms import flow_rows, quaternion_to_matrix
 
 STEEPEST = 1.875
 """Greatest slope of the quintic smoothstep 6t^5 - 15t^4 + 10t^3 on 0 .. 1."""
 
 FOLD_MARGIN = 0.25
 """A flow step may stretch space by this much at the most: at 1 it would fold over itself, and blobs are stretched to first order only."""
+
+COARSE = 0.25
+"""A blob near the core's edge may extend this share of the fall-off's width towards the source, one standard deviation."""
+
+NEEDLE = 1.5
+"""Times its limit, the length that no blob exceeds, halved or not."""
 
 SPLIT_ROUNDS = 3
 """Halvings of a blob in one call: each makes it 0.71 times as long, and a step stretches by a quarter."""
@@ -111,17 +117,68 @@ def split_long(
     blobs in all. The longest, relative to their limits, come first.
     """
     for _ in range(SPLIT_ROUNDS):
-        excess = model.scale.amax(-1) / limit
-        long = mask & (excess > 1.0)
-        room = min(int(long.sum()), max(cap - len(model), 0))
-        if room == 0:
-            return model
-        rank = torch.where(long, excess, torch.zeros_like(excess))
-        rows = torch.argsort(rank, descending=True, stable=True)[:room].sort().values
-        before = model.mean
-        model = split_rows(model, rows, depth=1.0)
-        origin = torch.cat([torch.arange(len(before), device=model.device), rows])
-        shift = model.mean - before[origin]
-        model = model.with_columns({pinned: model.columns[pinned] + shift})
+        rows = mask.nonzero().squeeze(1)
+        longest, axis = model.scale[rows].max(-1)
+        model, origin = _halved(model, rows, longest / limit[rows], axis, pinned, cap)
+        if origin is None:
+            break
         mask, limit = mask[origin], limit[origin]
+    return _not_longer(model, mask, NEEDLE * limit)
+
+
+def _not_longer(model: GaussianModel, mask: Tensor, limit: Tensor) -> GaussianModel:
+    """Where the cap forbids to halve them, long blobs at least do not become needles that stick out of the object."""
+    most = limit.log()[:, None]
+    over = mask & (model.columns["log_scale"] > most).any(-1)
+    if not bool(over.any()):
+        return model
+    return model.map_rows(over, {"log_scale": lambda s: torch.minimum(s, most[over])})
+
+
+def split_coarse(
+    model: GaussianModel,
+    mask: Bool[Tensor, "n"],
+    source: Float[Tensor, "3"],
+    step: Float[Tensor, "3"],
+    radius: float,
+    core: float,
+    pinned: str,
+    cap: int,
+) -> GaussianModel:
+    """Blobs beside the source that are large, across its way, against the width of the fall-off are halved across.
+
+    A blob follows the flow at its centre. What the core drags farthest is the matter right beside its edge, so a blob that spans the
+    edge must be two, or the wake would be torn open wherever none happened to be centred there. ``pinned`` and ``cap`` as in
+    ``split_long``.
+    """
+    width = max(radius * (1.0 - core), 1e-12)
+    way = step / step.norm().clamp(min=1e-12)
+    for _ in range(SPLIT_ROUNDS):
+        rows = (mask & ((model.mean.double() - source).norm(dim=-1) < radius)).nonzero().squeeze(1)
+        relative = model.mean[rows].double() - source
+        across = relative - (relative @ way)[:, None] * way
+        lateral = across.norm(dim=-1)
+        axes = quaternion_to_matrix(model.columns["rotation"][rows].double()) * model.scale[rows].double()[:, None, :]
+        extent, axis = torch.einsum("ni,nij->nj", across / lateral.clamp(min=1e-12)[:, None], axes).abs().max(-1)
+        beside = (lateral - core * radius).abs() < 2.0 * extent + COARSE * width
+        excess = torch.where(beside, extent / (COARSE * width), torch.zeros_like(extent))
+        model, origin = _halved(model, rows, excess, axis, pinned, cap)
+        if origin is None:
+            return model
+        mask = mask[origin]
     return model
+
+
+def _halved(
+    model: GaussianModel, rows: Tensor, excess: Tensor, axis: Tensor, pinned: str, cap: int
+) -> tuple[GaussianModel, Tensor | None]:
+    """Split those of ``rows`` with an excess over 1; and which old row each new row comes from, None where nothing was split."""
+    room = min(int((excess > 1.0).sum()), max(cap - len(model), 0))
+    if room == 0:
+        return model, None
+    chosen = torch.argsort(excess, descending=True, stable=True)[:room].sort().values
+    before = model.mean
+    model = split_rows(model, rows[chosen], depth=1.0, axis=axis[chosen])
+    origin = torch.cat([torch.arange(len(before), device=model.device), rows[chosen]])
+    shift = model.mean - before[origin]
+    return model.with_columns({pinned: model.columns[pinned] + shift}), origin

@@ -16,6 +16,9 @@ from interactive3d.runtime.scene.gaussians import GaussianModel, first_moment, s
 JACOBI_SWEEPS = 12
 """One-sided Jacobi converges quadratically; 3 x 3 matrices need 4 to 6 sweeps in float64."""
 
+JACOBI_TOLERANCE = 1e-12
+"""Cosine between two axes under which they count as orthogonal: far below what float32 keeps of them."""
+
 CONFORMAL_TOLERANCE = 1e-9
 """A^T A this close to a multiple of the identity (relative) counts as a rotation, reflection or even scaling."""
 
@@ -92,21 +95,25 @@ def orthogonalise_columns(matrix: Float[Tensor, "m 3 3"]) -> tuple[Float[Tensor,
     Unlike a library's SVD it gives the same result everywhere, and its columns stay next to those they came from: they are neither
     sorted nor flipped, so a blob that hardly changes keeps its axes.
     """
-    m = matrix.clone()
+    columns = [matrix[..., i] for i in range(3)]
     for _ in range(JACOBI_SWEEPS):
+        turned = False
         for p, q in ((0, 1), (0, 2), (1, 2)):
-            a, b = m[..., p], m[..., q]
+            a, b = columns[p], columns[q]
             alpha, beta, gamma = (a * a).sum(-1), (b * b).sum(-1), (a * b).sum(-1)
-            apart = gamma.abs() > 1e-15 * (alpha * beta).sqrt()
+            apart = gamma.abs() > JACOBI_TOLERANCE * (alpha * beta).sqrt()
+            if not bool(apart.any()):
+                continue
+            turned = True
             zeta = (beta - alpha) / (2.0 * torch.where(apart, gamma, torch.ones_like(gamma)))
             sign = torch.where(zeta < 0, -torch.ones_like(zeta), torch.ones_like(zeta))
             t = torch.where(apart, sign / (zeta.abs() + (1.0 + zeta * zeta).sqrt()), torch.zeros_like(zeta))
-            c = 1.0 / (1.0 + t * t).sqrt()
-            s = c * t
-            new = m.clone()
-            new[..., p] = c[..., None] * a - s[..., None] * b
-            new[..., q] = s[..., None] * a + c[..., None] * b
-            m = new
+            c = (1.0 / (1.0 + t * t).sqrt())[..., None]
+            s = c * t[..., None]
+            columns[p], columns[q] = c * a - s * b, s * a + c * b
+        if not turned:
+            break
+    m = torch.stack(columns, -1)
     length = m.norm(dim=-2)
     q = m / length.clamp(min=1e-300)[..., None, :]
     # A reflection leaves left-handed axes; turning all three round keeps the covariance and makes them a rotation.
