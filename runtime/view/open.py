@@ -1,0 +1,158 @@
+"""From a run or a file to a window: what the command line's ``run`` and ``view`` call.
+
+Nothing of the window's packages is imported before one is opened; where there is no display or a package lacks, ``why_not`` says so and
+the caller goes on without.
+"""
+
+import os
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from interactive3d.dsl.program import Program
+    from interactive3d.runtime.engine.session import Session
+    from interactive3d.runtime.engine.state import RunState
+    from interactive3d.runtime.view.app import Window
+
+PACKAGES = ("moderngl", "imgui_bundle", "glfw")
+
+
+class NoWindow(RuntimeError):
+    """A window cannot be opened here. The message says why and what to do."""
+
+
+def why_not() -> str | None:
+    """Why no window can be opened here, in one line; None where one can be tried."""
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        return f"no window: {', '.join(missing)} not installed (pip install 'interactive3d[window]')"
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return "no window: there is no display"
+    return None
+
+
+def config_folder() -> Path:
+    """Where the window keeps its layout and the user's keys."""
+    if "INTERACTIVE3D_CONFIG" in os.environ:
+        return Path(os.environ["INTERACTIVE3D_CONFIG"])
+    if sys.platform == "win32":
+        return Path(os.environ.get("APPDATA", Path.home())) / "interactive3d"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "interactive3d"
+    return Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config")) / "interactive3d"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Closed:
+    """How a window was closed: the state reached, and whether the run was at its end."""
+
+    state: "RunState"
+    finished: bool
+
+
+def open_session(
+    session: "Session",
+    *,
+    title: str,
+    folder: Path,
+    program: "Program | None" = None,
+    script: Path | None = None,
+    running: bool = True,
+) -> Closed:
+    """Open a window on a session and return when it is closed; the step under way is finished first.
+
+    The caller saves what was reached: ``state`` is whole. Without a program the session is only looked at and edited, never advanced.
+
+    Raises:
+        NoWindow: no display, packages missing, or no OpenGL 3.3.
+    """
+    reason = why_not()
+    if reason is not None:
+        raise NoWindow(reason)
+    from interactive3d.runtime.view.app import Window
+    from interactive3d.runtime.view.studio import Project, Studio
+    from interactive3d.runtime.view.worker import Worker
+
+    worker = Worker(session, running=running and program is not None)
+    studio = Studio(worker, Project(title=title, folder=folder, program=program, script=script))
+    try:
+        _show(Window(studio, config=config_folder()))
+    finally:
+        state = studio.close()
+    return Closed(state=state, finished=session.finished)
+
+
+def _show(window: "Window") -> None:
+    """Run the window; what the graphics library says when it cannot begin becomes one line."""
+    try:
+        window.run()
+    except NoWindow:
+        raise
+    except Exception as error:
+        if window.viewport is None:
+            raise NoWindow(f"no window: {error}; run with --headless") from error
+        raise
+
+
+def open_file(path: Path, *, device: str = "cpu") -> Closed:
+    """Look at a splat file, a mesh, a checkpoint or a finished run's folder, without optimizing.
+
+    Edits that take effect at once work, and can be exported; what takes optimizer steps is refused with a reason.
+
+    Raises:
+        NoWindow: see ``open_session``.
+        FileProblem: the file cannot be read.
+    """
+    reason = why_not()
+    if reason is not None:
+        raise NoWindow(reason)
+    session = still_session(path, device)
+    folder = path if path.is_dir() else path.parent
+    return open_session(session, title=path.name, folder=folder.resolve(), running=False)
+
+
+def still_session(path: Path, device: str = "cpu") -> "Session":
+    """A session that has no steps to take, on what a file holds."""
+    from interactive3d.runtime.engine.session import Session
+    from interactive3d.runtime.engine.snapshots import load_state
+    from interactive3d.runtime.engine.start import load_blobs
+    from interactive3d.runtime.engine.state import RunState
+    from interactive3d.runtime.engine.trainer import Trainer
+    from interactive3d.runtime.settings import Settings
+
+    found = _scene_file(path)
+    if found.suffix == ".safetensors":
+        model = load_state(found, device)[0].model
+    else:
+        model = load_blobs(found).to(device)
+    # No steps, so the guidance is never asked.
+    trainer = Trainer(
+        guidance=None,  # type: ignore[arg-type]
+        prompt="",
+        negative="",
+        seed=0,
+        steps=0,
+        folder=found.parent,
+        load_blobs=load_blobs,
+    )
+    return Session(trainer, (), RunState(step=0, model=model, settings=Settings()))
+
+
+def _scene_file(path: Path) -> Path:
+    """The file itself, or what a run's folder holds: its splats, else its newest checkpoint."""
+    if not path.is_dir():
+        return path
+    splats = path / "splats.ply"
+    if splats.is_file():
+        return splats
+    checkpoints = sorted((path / "checkpoints").glob("*.safetensors"), key=lambda p: p.stat().st_mtime)
+    if not checkpoints:
+        from interactive3d.runtime.output.problems import FileProblem
+
+        raise FileProblem(
+            path, "holds neither splats.ply nor a checkpoint", "give a splat file, a mesh or a run's folder"
+        )
+    return checkpoints[-1]

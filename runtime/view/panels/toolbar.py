@@ -1,0 +1,169 @@
+"""What floats over the object: tools, what the tool in hand can be told, notices."""
+
+import time
+from collections.abc import Callable
+
+from imgui_bundle import ImVec2, icons_fontawesome_6, imgui
+
+from interactive3d.dsl.operations import DragMode
+from interactive3d.runtime.view.gestures import Gizmo, Tool
+from interactive3d.runtime.view.studio import GROW_BY, Studio
+from interactive3d.runtime.view.theme import ACCENT, BAD, rgba
+
+fa = icons_fontawesome_6
+
+TOOLS: tuple[tuple[Tool, str, str], ...] = (
+    (Tool.ORBIT, fa.ICON_FA_ARROWS_SPIN, "tool_look"),
+    (Tool.CLICK, fa.ICON_FA_ARROW_POINTER, "tool_select"),
+    (Tool.RECTANGLE, fa.ICON_FA_VECTOR_SQUARE, "tool_rectangle"),
+    (Tool.LASSO, fa.ICON_FA_DRAW_POLYGON, "tool_lasso"),
+    (Tool.BRUSH, fa.ICON_FA_PAINTBRUSH, "tool_brush"),
+    (Tool.DRAG, fa.ICON_FA_HAND_FIST, "tool_drag"),
+)
+GIZMOS: tuple[tuple[Gizmo, str, str], ...] = (
+    (Gizmo.MOVE, fa.ICON_FA_UP_DOWN_LEFT_RIGHT, "gizmo_move"),
+    (Gizmo.ROTATE, fa.ICON_FA_ROTATE, "gizmo_rotate"),
+    (Gizmo.STRETCH, fa.ICON_FA_UP_RIGHT_AND_DOWN_LEFT_FROM_CENTER, "gizmo_stretch"),
+)
+BAR_ALPHA = 0.88
+
+
+def tool_button(icon: str, name: str, hint: str, on: bool) -> bool:
+    """A square button with an icon; ``name`` is what tests and screen readers call it."""
+    if on:
+        imgui.push_style_color(imgui.Col_.button, ImGuiAccent())
+        imgui.push_style_color(imgui.Col_.button_hovered, ImGuiAccent())
+        imgui.push_style_color(imgui.Col_.text, (0.08, 0.08, 0.09, 1.0))
+    size = imgui.get_frame_height() * 1.25
+    pressed = imgui.button(f"{icon}##{name}", ImVec2(size, size))
+    if on:
+        imgui.pop_style_color(3)
+    if imgui.is_item_hovered(imgui.HoveredFlags_.delay_short):
+        imgui.set_tooltip(hint)
+    return pressed
+
+
+def ImGuiAccent() -> tuple[float, float, float, float]:
+    """The accent as a plain tuple."""
+    return ACCENT.x, ACCENT.y, ACCENT.z, 1.0
+
+
+def draw_toolbar(studio: Studio, origin: tuple[float, float], size: tuple[int, int]) -> None:
+    """The tools, upper left, and below them what the one in hand can be told."""
+    _floating("tools", origin[0] + 10, origin[1] + 10, lambda: _tools(studio))
+    _floating("options", origin[0] + 66, origin[1] + 10, lambda: _options(studio))
+
+
+def _floating(name: str, x: float, y: float, content: Callable[[], None]) -> None:
+    imgui.set_cursor_screen_pos(ImVec2(x, y))
+    imgui.push_style_color(imgui.Col_.child_bg, (0.09, 0.095, 0.11, BAR_ALPHA))
+    imgui.push_style_var(imgui.StyleVar_.window_padding, ImVec2(6, 6))
+    flags = (
+        imgui.ChildFlags_.auto_resize_x | imgui.ChildFlags_.auto_resize_y | imgui.ChildFlags_.always_use_window_padding
+    )
+    imgui.begin_child(name, ImVec2(0, 0), flags, imgui.WindowFlags_.no_scrollbar)
+    imgui.push_style_var(imgui.StyleVar_.item_spacing, ImVec2(6, 5))
+    content()
+    imgui.pop_style_var()
+    imgui.end_child()
+    imgui.pop_style_var()
+    imgui.pop_style_color()
+
+
+def _tools(studio: Studio) -> None:
+    keys = studio.keymap
+    for tool, icon, action in TOOLS:
+        if tool_button(icon, tool.value, f"{tool.value}  ({', '.join(keys[action])})", studio.tool is tool):
+            studio.tool = tool
+            if tool is not Tool.ORBIT:
+                studio.gizmo = Gizmo.NONE
+    imgui.separator()
+    for kind, icon, action in GIZMOS:
+        hint = f"{kind.value} the selection  ({', '.join(keys[action])})"
+        if tool_button(icon, kind.value, hint, studio.gizmo is kind):
+            studio.gizmo = Gizmo.NONE if studio.gizmo is kind else kind
+    imgui.separator()
+    if tool_button(fa.ICON_FA_CROSSHAIRS, "Focus", "frame the selection, or everything  (f)", False):
+        studio.focus()
+    if tool_button(fa.ICON_FA_BORDER_ALL, "Grid", "show the floor  (g)", studio.grid):
+        studio.grid = not studio.grid
+
+
+def _options(studio: Studio) -> None:
+    imgui.align_text_to_frame_padding()
+    count = studio.scene.selected_count
+    if studio.tool is Tool.DRAG:
+        _drag_options(studio)
+    elif studio.selection is not None:
+        imgui.text(f"{count} selected")
+        imgui.same_line()
+        if imgui.button("Grow"):
+            studio.grow(GROW_BY)
+        imgui.same_line()
+        if imgui.button("Shrink"):
+            studio.grow(-GROW_BY)
+        imgui.same_line()
+        if imgui.button("Invert"):
+            studio.invert()
+        imgui.same_line()
+        if imgui.button("Clear"):
+            studio.select(None)
+    else:
+        imgui.text_disabled(studio.tool.value)
+    if studio.tool in (Tool.RECTANGLE, Tool.LASSO):
+        imgui.same_line()
+        _, studio.front_only = imgui.checkbox("visible side only", studio.front_only)
+    elif studio.tool in (Tool.BRUSH, Tool.CLICK):
+        imgui.same_line()
+        imgui.set_next_item_width(110)
+        _, studio.brush_pixels = imgui.slider_float("##brush", studio.brush_pixels, 4.0, 160.0, "radius %.0f px")
+
+
+def _drag_options(studio: Studio) -> None:
+    choice = studio.drag
+    for mode in (DragMode.RIGID, DragMode.DEFORMABLE):
+        if imgui.radio_button(mode.value, choice.mode is mode):
+            choice.mode = mode
+        imgui.same_line()
+    imgui.set_next_item_width(120)
+    _, choice.radius = imgui.slider_float("##radius", choice.radius, 0.02, 0.6, "radius %.2f")
+    imgui.same_line()
+    imgui.set_next_item_width(110)
+    _, choice.steps = imgui.slider_int("##steps", choice.steps, 5, 400, "%d steps")
+    imgui.same_line()
+    imgui.begin_disabled(studio.selection is None)
+    _, choice.only_selected = imgui.checkbox("selection only", choice.only_selected)
+    imgui.end_disabled()
+
+
+def draw_notices(studio: Studio, paint: imgui.ImDrawList, origin: tuple[float, float], size: tuple[int, int]) -> None:
+    """Lines that fade, at the bottom of the picture."""
+    now = time.monotonic()
+    y = origin[1] + size[1] - 14.0
+    for notice in reversed(studio.notices[-4:]):
+        left = min(1.0, (notice.until - now) / 0.6)
+        wide = min(size[0] - 60.0, 900.0)
+        text_size = imgui.calc_text_size(notice.text, False, wide)
+        y -= text_size.y + 16.0
+        x = origin[0] + 0.5 * (size[0] - text_size.x)
+        low, high = ImVec2(x - 12, y - 6), ImVec2(x + text_size.x + 12, y + text_size.y + 6)
+        paint.add_rect_filled(low, high, imgui.get_color_u32((0.07, 0.075, 0.09, 0.92 * left)), 6.0)
+        if notice.error:
+            paint.add_rect(low, high, rgba(BAD, left), 6.0)
+        color = imgui.get_color_u32((0.95, 0.95, 0.96, left))
+        paint.add_text(imgui.get_font(), imgui.get_font_size(), ImVec2(x, y), color, notice.text, None, wide)
+
+
+def draw_hints(studio: Studio, paint: imgui.ImDrawList, origin: tuple[float, float], size: tuple[int, int]) -> None:
+    """What the picture is: a look at the past, before and after."""
+    x, y = origin[0] + size[0] - 14.0, origin[1] + 12.0
+    lines = []
+    if studio.past is not None:
+        lines.append(f"looking at step {studio.past.step}; the run is at {studio.worker.latest().step}")
+    if studio.pinned is not None:
+        lines.append(f"left: step {studio.pinned.step}, right: step {studio.scene.state.step}")
+    for line in lines:
+        wide = imgui.calc_text_size(line)
+        paint.add_rect_filled(ImVec2(x - wide.x - 10, y - 4), ImVec2(x + 4, y + wide.y + 4), rgba(ACCENT, 0.9), 4.0)
+        paint.add_text(ImVec2(x - wide.x - 3, y), imgui.get_color_u32((0.08, 0.08, 0.09, 1.0)), line)
+        y += wide.y + 14.0

@@ -1,0 +1,372 @@
+"""The object, and the hands on it: looking, selecting, the gizmo, the drag tool."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from imgui_bundle import ImVec2, imgui, imguizmo
+
+from interactive3d.dsl.operations import GrowPart, ShapePart, Sphere, UnionPart
+from interactive3d.runtime.view.gestures import Gizmo, Pull, Tool
+from interactive3d.runtime.view.keymap import FLYING
+from interactive3d.runtime.view.lines import LineBatch, add_arrow, add_axes, add_grid, add_part, add_shape
+from interactive3d.runtime.view.orbit import Projection
+from interactive3d.runtime.view.painter import Look
+from interactive3d.runtime.view.panels.toolbar import draw_hints, draw_notices, draw_toolbar
+from interactive3d.runtime.view.scene_view import pick
+from interactive3d.runtime.view.selecting import Combine
+from interactive3d.runtime.view.studio import Studio
+from interactive3d.runtime.view.theme import ACCENT, rgba
+from interactive3d.runtime.view.viewport import Backdrop, Frame, Viewport
+
+gizmo = imguizmo.im_guizmo
+
+CLICK_PIXELS = 4.0
+DAB_SPACING = 0.5
+"""Dabs of a brush lie this many radii apart."""
+
+DEPTH_STEP = 0.05
+"""A notch of the wheel moves the plane of a drag by this much, in scene units."""
+
+PART_COLOR = (0.55, 0.75, 1.0, 0.55)
+SELECTION_COLOR = (1.0, 0.66, 0.2, 0.8)
+SOURCE_COLOR = (1.0, 1.0, 1.0, 0.85)
+GIZMOS = {
+    Gizmo.MOVE: gizmo.OPERATION.translate,
+    Gizmo.ROTATE: gizmo.OPERATION.rotate,
+    Gizmo.STRETCH: gizmo.OPERATION.scale,
+}
+
+
+@dataclass
+class _Hand:
+    """What the pointer is in the middle of."""
+
+    button: int | None = None
+    start: tuple[float, float] = (0.0, 0.0)
+    outline: list[tuple[float, float]] = field(default_factory=list)
+    dabs: list[tuple[float, float, float]] = field(default_factory=list)
+    dab_radius: float = 0.05
+    turning: bool = False
+
+
+class ViewportPanel:
+    """Draws the viewport's window and turns what happens in it into calls of the studio."""
+
+    def __init__(self, studio: Studio, viewport: Viewport) -> None:
+        self.studio = studio
+        self.viewport = viewport
+        self.hand = _Hand()
+        self.origin = (0.0, 0.0)
+        self.size = (640, 480)
+        self.hovered = False
+        self.moving = False
+        self._gizmo_matrix: np.ndarray | None = None
+        self._gizmo_has_mouse = False
+        self._gizmo_pivot = (0.0, 0.0, 0.0)
+
+    @property
+    def projection(self) -> Projection:
+        """In the viewport's own pixels."""
+        return Projection(camera=self.studio.camera.camera(), width=self.size[0], height=self.size[1])
+
+    def draw(self) -> None:
+        """One frame."""
+        space = imgui.get_content_region_avail()
+        self.size = (max(16, int(space.x)), max(16, int(space.y)))
+        corner = imgui.get_cursor_screen_pos()
+        self.origin = (corner.x, corner.y)
+        camera_before = self.studio.camera
+        # The button takes the mouse, so that dragging in the picture does not move the window.
+        imgui.set_next_item_allow_overlap()
+        imgui.invisible_button(
+            "##picture",
+            ImVec2(*self.size),
+            imgui.ButtonFlags_.mouse_button_left
+            | imgui.ButtonFlags_.mouse_button_right
+            | imgui.ButtonFlags_.mouse_button_middle,
+        )
+        self.hovered = imgui.is_item_hovered()
+        held = imgui.is_item_active()
+        # The gizmo is drawn over the picture, so what it does is seen one frame later.
+        if not self._gizmo_has_mouse:
+            self._mouse(held)
+        if self.hovered or held:
+            self._fly()
+        self.moving = held or self._gizmo_matrix is not None or self.studio.camera != camera_before
+        texture = self.viewport.show(self._frame())
+        self.viewport.context.screen.use()
+        low, high = ImVec2(*self.origin), ImVec2(self.origin[0] + self.size[0], self.origin[1] + self.size[1])
+        paint = imgui.get_window_draw_list()
+        paint.add_image(imgui.ImTextureRef(texture.glo), low, high)
+        self._gizmo_has_mouse = self._gizmo()
+        self._ink(paint)
+        draw_notices(self.studio, paint, self.origin, self.size)
+        draw_hints(self.studio, paint, self.origin, self.size)
+        draw_toolbar(self.studio, self.origin, self.size)
+
+    # -- the mouse ------------------------------------------------------------------------------------------------------
+    def _point(self) -> tuple[float, float]:
+        mouse = imgui.get_mouse_pos()
+        return mouse.x - self.origin[0], mouse.y - self.origin[1]
+
+    def _mouse(self, held: bool) -> None:
+        io, studio, hand = imgui.get_io(), self.studio, self.hand
+        if self.hovered and io.mouse_wheel:
+            if studio.pull is not None:
+                pull = studio.pull
+                studio.pull = Pull(
+                    source=pull.source, x=pull.x, y=pull.y, deeper=pull.deeper + DEPTH_STEP * io.mouse_wheel
+                )
+            else:
+                studio.camera = studio.camera.zoomed(io.mouse_wheel)
+        if self.hovered and imgui.is_mouse_double_clicked(0) and studio.tool in (Tool.ORBIT, Tool.CLICK):
+            hit = pick(studio.scene, self.projection, *self._point())
+            if hit is not None:
+                distance = studio.camera.distance
+                studio.camera = studio.camera.focused(hit.point, 0.1)
+                studio.camera = type(studio.camera)(
+                    azimuth=studio.camera.azimuth,
+                    elevation=studio.camera.elevation,
+                    distance=distance,
+                    target=hit.point,
+                )
+        if hand.button is None and held:
+            for button in (0, 1, 2):
+                if imgui.is_mouse_clicked(button):
+                    self._press(button)
+                    break
+        if hand.button is not None:
+            if imgui.is_mouse_down(hand.button):
+                self._pull(io.mouse_delta.x, io.mouse_delta.y)
+            else:
+                self._release()
+
+    def _press(self, button: int) -> None:
+        io, studio = imgui.get_io(), self.studio
+        point = self._point()
+        self.hand = _Hand(button=button, start=point, outline=[point], turning=button == 1 and io.key_ctrl)
+        if button != 0:
+            return
+        if studio.tool is Tool.DRAG:
+            hit = pick(studio.scene, self.projection, *point)
+            if hit is None:
+                self.hand.turning = True
+            else:
+                studio.pull = Pull(source=hit, x=point[0], y=point[1])
+        elif studio.tool is Tool.BRUSH:
+            self._dab(point)
+
+    def _pull(self, dx: float, dy: float) -> None:
+        studio, hand = self.studio, self.hand
+        if not dx and not dy:
+            return
+        if hand.turning or (hand.button == 0 and studio.tool in (Tool.ORBIT, Tool.CLICK)):
+            studio.camera = studio.camera.orbited(dx, dy)
+        elif hand.button != 0:
+            studio.camera = studio.camera.panned(dx, dy, self.size[1])
+        elif studio.pull is not None:
+            x, y = self._point()
+            studio.pull = Pull(source=studio.pull.source, x=x, y=y, deeper=studio.pull.deeper)
+        elif studio.tool is Tool.BRUSH:
+            self._dab(self._point())
+        else:
+            hand.outline.append(self._point())
+
+    def _release(self) -> None:
+        studio, hand = self.studio, self.hand
+        self.hand = _Hand()
+        how = combining()
+        x, y = self._point()
+        clicked = abs(x - hand.start[0]) + abs(y - hand.start[1]) < CLICK_PIXELS
+        if hand.button != 0 or hand.turning:
+            return
+        projection = self.projection
+        if studio.pull is not None:
+            studio.end_pull(projection)
+        elif studio.tool is Tool.CLICK and clicked:
+            studio.select_hit(pick(studio.scene, projection, x, y), projection, how)
+        elif studio.tool is Tool.RECTANGLE and not clicked:
+            (a, b), (c, d) = hand.start, (x, y)
+            studio.select_outline(projection, [(a, b), (c, b), (c, d), (a, d)], how)
+        elif studio.tool is Tool.LASSO and not clicked:
+            studio.select_outline(projection, [*hand.outline, (x, y)], how)
+        elif studio.tool is Tool.BRUSH:
+            studio.select_stroke(hand.dabs, hand.dab_radius, how)
+        elif studio.tool in (Tool.RECTANGLE, Tool.LASSO) and clicked and how is Combine.REPLACE:
+            studio.select(None)
+
+    def _dab(self, point: tuple[float, float]) -> None:
+        hit = pick(self.studio.scene, self.projection, *point)
+        if hit is None:
+            return
+        hand = self.hand
+        if not hand.dabs:
+            hand.dab_radius = self.studio.brush_pixels * hit.depth / self.projection.focal
+        far = not hand.dabs or np.linalg.norm(np.subtract(hit.point, hand.dabs[-1])) > DAB_SPACING * hand.dab_radius
+        if far:
+            hand.dabs.append(hit.point)
+
+    def _fly(self) -> None:
+        io = imgui.get_io()
+        if io.want_text_input or io.key_ctrl or io.key_alt:
+            return
+        way = np.zeros(3)
+        for name, direction in FLYING.items():
+            if imgui.is_key_down(getattr(imgui.Key, name)):
+                way += direction
+        if way.any():
+            hurry = 3.0 if io.key_shift else 1.0
+            self.studio.camera = self.studio.camera.flown(*(way * hurry), min(io.delta_time, 0.1))
+
+    # -- the gizmo ------------------------------------------------------------------------------------------------------
+    def _gizmo(self) -> bool:
+        """Let the gizmo have the mouse; True while it does."""
+        studio = self.studio
+        ball = studio.scene.selected_ball
+        if studio.gizmo is Gizmo.NONE or studio.selection is None or ball is None or not studio.scene.selected_count:
+            if self._gizmo_matrix is not None:
+                self._gizmo_matrix, studio.moved = None, None
+            return False
+        if self._gizmo_matrix is None:
+            self._gizmo_pivot = ball.center
+        matrix = self._gizmo_shape()
+        if gizmo.is_using():
+            if self._gizmo_matrix is None:
+                self._gizmo_pivot = ball.center
+            self._gizmo_matrix = matrix
+            back = np.eye(4)
+            back[:3, 3] = -np.asarray(self._gizmo_pivot)
+            studio.moved = matrix @ back
+            return True
+        if self._gizmo_matrix is not None:
+            released, self._gizmo_matrix = self._gizmo_matrix, None
+            studio.let_go(self._gizmo_pivot, released)
+            return True
+        return bool(gizmo.is_over()) and self.hand.button is None
+
+    def _gizmo_shape(self) -> np.ndarray:
+        projection = self.projection
+        gizmo.set_orthographic(False)
+        gizmo.set_drawlist(imgui.get_window_draw_list())
+        gizmo.set_rect(*self.origin, *(float(v) for v in self.size))
+        gizmo.set_gizmo_size_clip_space(0.16)
+        # ImGuizmo has OpenGL's conventions: y up and -z forward in camera space.
+        flip = np.diag([1.0, -1.0, -1.0, 1.0])
+        view = flip @ projection.camera.view_matrix().numpy()
+        near, far = 0.01, 100.0
+        aspect, tangent = projection.width / projection.height, 2.0 * projection.focal / projection.height
+        lens = np.zeros((4, 4))
+        lens[0, 0], lens[1, 1] = tangent / aspect, tangent
+        lens[2, 2], lens[2, 3] = -(far + near) / (far - near), -2.0 * far * near / (far - near)
+        lens[3, 2] = -1.0
+        start = np.eye(4)
+        start[:3, 3] = self._gizmo_pivot
+        held = self._gizmo_matrix if self._gizmo_matrix is not None else start
+        matrix = gizmo.Matrix16(np.ascontiguousarray(held.T, np.float32).reshape(-1).tolist())
+        mode = gizmo.MODE.local if self.studio.gizmo is Gizmo.STRETCH else gizmo.MODE.world
+        gizmo.manipulate(
+            gizmo.Matrix16(view.T.astype(np.float32).reshape(-1).tolist()),
+            gizmo.Matrix16(lens.T.astype(np.float32).reshape(-1).tolist()),
+            GIZMOS[self.studio.gizmo],
+            mode,
+            matrix,
+        )
+        return np.asarray(matrix.values, np.float64).reshape(4, 4).T
+
+    # -- the picture ----------------------------------------------------------------------------------------------------
+    def _frame(self) -> Frame:
+        studio, scene = self.studio, self.studio.scene
+        projection = self.projection
+        moved = studio.moved
+        look = Look(selected=scene.selected, hidden=scene.hidden, moved=moved, dots=studio.dots)
+        key = (id(scene.selected), id(scene.hidden), None if moved is None else moved.tobytes(), studio.dots)
+        under, over = LineBatch(), LineBatch()
+        floor = scene.ball.center[1] - scene.ball.radius
+        floor = round(floor, 1)
+        if studio.grid:
+            dark = studio.backdrop in (Backdrop.DARK, Backdrop.BLACK, Backdrop.CHECKER)
+            add_grid(under, floor, (1.0, 1.0, 1.0) if dark else (0.0, 0.0, 0.0))
+            add_axes(under, floor)
+        if studio.show_parts and studio.project.program is not None:
+            for part in studio.project.program.parts:
+                add_part(over, part.part, PART_COLOR, 1.0)
+        if studio.selection is not None and self.studio.moved is None:
+            inner = studio.selection.part if isinstance(studio.selection, GrowPart) else studio.selection
+            if isinstance(inner, ShapePart | UnionPart) and _shapes(inner) <= 6:
+                add_part(over, inner, SELECTION_COLOR, 1.0)
+        target = None
+        if studio.pull is not None:
+            target = studio.pull.target(projection)
+            source = studio.pull.source.point
+            add_shape(over, Sphere(center=source, radius=studio.drag.radius), SOURCE_COLOR, 1.0)
+            add_arrow(over, source, target, projection, (ACCENT.x, ACCENT.y, ACCENT.z, 1.0))
+        overlay = (studio.grid, floor, studio.show_parts, studio.selection, moved is None, target, studio.drag.radius)
+        return Frame(
+            model=scene.model,
+            camera=studio.camera.camera(),
+            width=self.size[0],
+            height=self.size[1],
+            look=look,
+            look_key=key,
+            under=under,
+            over=over,
+            overlay_key=overlay,
+            backdrop=studio.backdrop,
+            moving=self.moving,
+            other=None if studio.pinned is None else studio.pinned.model,
+            split=studio.split if studio.pinned is not None else 0.0,
+        )
+
+    def _ink(self, paint: imgui.ImDrawList) -> None:
+        """What is being drawn by hand."""
+        studio, hand = self.studio, self.hand
+        color = rgba(ACCENT)
+        ox, oy = self.origin
+        if hand.button == 0 and not hand.turning:
+            if studio.tool is Tool.RECTANGLE and len(hand.outline) > 1:
+                x, y = hand.outline[-1]
+                a, b = ImVec2(ox + hand.start[0], oy + hand.start[1]), ImVec2(ox + x, oy + y)
+                paint.add_rect_filled(a, b, rgba(ACCENT, 0.12))
+                paint.add_rect(a, b, color)
+            elif studio.tool is Tool.LASSO and len(hand.outline) > 1:
+                points = [ImVec2(ox + x, oy + y) for x, y in hand.outline]
+                paint.add_polyline(points, color, 1.5, 0)
+                paint.add_line(points[-1], points[0], rgba(ACCENT, 0.4), 1.0)
+            elif studio.tool is Tool.BRUSH:
+                projection = self.projection
+                for dab in hand.dabs:
+                    pixel, depth = projection.pixels(np.array([dab]))
+                    radius = hand.dab_radius * projection.focal / max(float(depth[0]), 1e-3)
+                    paint.add_circle_filled(ImVec2(ox + pixel[0, 0], oy + pixel[0, 1]), radius, rgba(ACCENT, 0.15))
+        if self.hovered and studio.tool is Tool.BRUSH:
+            mouse = imgui.get_mouse_pos()
+            paint.add_circle(mouse, studio.brush_pixels, color, 0, 1.5)
+        elif self.hovered and studio.tool is Tool.DRAG and studio.pull is None:
+            hit = pick(studio.scene, self.projection, *self._point())
+            if hit is not None:
+                mouse = imgui.get_mouse_pos()
+                radius = studio.drag.radius * self.projection.focal / hit.depth
+                paint.add_circle(mouse, radius, color, 0, 1.5)
+                paint.add_circle_filled(mouse, 3.0, color)
+        if studio.pinned is not None:
+            x = ox + studio.split * self.size[0]
+            paint.add_line(ImVec2(x, oy), ImVec2(x, oy + self.size[1]), color, 1.5)
+
+
+def combining() -> Combine:
+    """What the modifier keys make of a selection."""
+    io = imgui.get_io()
+    if io.key_shift:
+        return Combine.ADD
+    if io.key_ctrl:
+        return Combine.SUBTRACT
+    if io.key_alt:
+        return Combine.INTERSECT
+    return Combine.REPLACE
+
+
+def _shapes(part: object) -> int:
+    match part:
+        case UnionPart(left=left, right=right):
+            return _shapes(left) + _shapes(right)
+    return 1

@@ -1,0 +1,385 @@
+"""What the window works on: the run, the hand that holds it, and what is looked at. Panels read it and ask it for things.
+
+Nothing here draws. A gesture ends in ``submit``, which prints, remembers and sends one operation; the scene itself changes in the
+optimizer's thread at the next step boundary.
+"""
+
+import dataclasses
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from interactive3d.dsl import format_operation, format_program
+from interactive3d.dsl.operations import (
+    DragMode,
+    NamedPart,
+    Operation,
+    PartExpression,
+    SettingValue,
+    SetValue,
+    TermOperation,
+    UnionPart,
+)
+from interactive3d.dsl.program import Program
+from interactive3d.runtime.engine.state import RunState
+from interactive3d.runtime.output.atomic import write_text
+from interactive3d.runtime.view.gestures import Gizmo, Pull, Tool, gizmo_operation
+from interactive3d.runtime.view.history import History, Operated, Selected
+from interactive3d.runtime.view.keymap import default_keymap
+from interactive3d.runtime.view.latest import Latest
+from interactive3d.runtime.view.orbit import OrbitCamera, Projection
+from interactive3d.runtime.view.scene_view import Hit, Scene, SceneJob, front_depth, make_scene
+from interactive3d.runtime.view.selecting import (
+    Combine,
+    ball,
+    combined,
+    grown,
+    inverted,
+    lasso,
+    stroke,
+    transformed,
+    up_to_depth,
+)
+from interactive3d.runtime.view.viewport import Backdrop
+from interactive3d.runtime.view.worker import Worker
+
+GROW_BY = 0.03
+NOTICE_SECONDS = 6.0
+CURVE_POINTS = 20_000
+FRONT_MARGIN = 0.03
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice:
+    """Something said to the user for a while."""
+
+    text: str
+    error: bool
+    until: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """Where a run comes from and goes to. A file that is only viewed has no program and nothing to optimize."""
+
+    title: str
+    folder: Path
+    program: Program | None = None
+    script: Path | None = None
+
+    @property
+    def optimizes(self) -> bool:
+        """Whether steps can be taken."""
+        return self.program is not None
+
+
+@dataclass(kw_only=True)
+class DragChoice:
+    """How the drag tool drags."""
+
+    mode: DragMode = DragMode.RIGID
+    radius: float = 0.15
+    steps: int = 80
+    only_selected: bool = False
+
+
+class Studio:
+    """See the module's docstring."""
+
+    def __init__(self, worker: Worker, project: Project) -> None:
+        self.worker = worker
+        self.project = project
+        self.camera = OrbitCamera()
+        self.tool = Tool.ORBIT
+        self.gizmo = Gizmo.NONE
+        self.drag = DragChoice()
+        self.pull: Pull | None = None
+        self.moved: np.ndarray | None = None
+        self.brush_pixels = 28.0
+        self.front_only = False
+        self.selection: PartExpression | None = None
+        self.hidden: PartExpression | None = None
+        self.backdrop = Backdrop.DARK
+        self.grid = True
+        self.dots = False
+        self.show_parts = True
+        self.pinned: RunState | None = None
+        self.split = 0.5
+        self.past: RunState | None = None
+        self.keymap = default_keymap()
+        self.history = History(worker.undo, worker.redo)
+        self.log: deque[tuple[int, str, str]] = deque(maxlen=2000)
+        self.notices: list[Notice] = []
+        self.failures: list[tuple[str, str]] = []
+        self.curves: deque[tuple[int, float, int, float]] = deque(maxlen=CURVE_POINTS)
+        self.frame_seconds: deque[float] = deque(maxlen=600)
+        self.window_share = 0.0
+        self._scenes: Latest[SceneJob, Scene] = Latest(make_scene, "scene")
+        self.scene = make_scene(SceneJob(state=worker.latest()))
+        self._asked: SceneJob | None = None
+        self._curve_step = -1
+        self.focus(everything=True)
+
+    # -- every frame ----------------------------------------------------------------------------------------------------
+    def refresh(self) -> None:
+        """Take over what the threads have done and ask them for what is new."""
+        state = self.past or self.worker.latest()
+        job = SceneJob(state=state, selection=self.selection, hidden=self.hidden)
+        asked = self._asked
+        if asked is None or asked.state is not state or asked.selection != job.selection or asked.hidden != job.hidden:
+            self._asked = job
+            self._scenes.request(job)
+        try:
+            done = self._scenes.take()
+        except Exception as error:
+            self.fail(f"selection: {error}", repr(error))
+            done = None
+        if done is not None:
+            self.scene = done
+            if done.problem is not None:
+                self.selection = self.hidden = None
+                self.say(done.problem, error=True)
+        for problem in self.worker.problems():
+            self.fail(problem.text, problem.details)
+        newest = self.worker.latest()
+        if newest.step != self._curve_step and newest.step > 0:
+            if newest.step < self._curve_step:
+                kept = [row for row in self.curves if row[0] <= newest.step]
+                self.curves.clear()
+                self.curves.extend(kept)
+            metrics = newest.metrics
+            self.curves.append((newest.step, metrics.loss, metrics.blobs, self.worker.steps_per_second))
+            self._curve_step = newest.step
+        now = time.monotonic()
+        self.notices = [n for n in self.notices if n.until > now]
+
+    @property
+    def current(self) -> bool:
+        """Whether the scene shown answers what was asked last."""
+        return self.scene.job is self._asked
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is a state that has not been asked for yet."""
+        return self.past is None and self._asked is not None and self.worker.latest() is not self._asked.state
+
+    # -- saying ---------------------------------------------------------------------------------------------------------
+    def say(self, text: str, error: bool = False) -> None:
+        """Show a line over the viewport for a while, and keep it in the log."""
+        seconds = NOTICE_SECONDS * (2 if error else 1)
+        self.notices = [n for n in self.notices if n.text != text]
+        self.notices.append(Notice(text=text, error=error, until=time.monotonic() + seconds))
+        self.log.append((self.worker.latest().step, "error" if error else "note", text))
+
+    def fail(self, text: str, details: str) -> None:
+        """An error that is shown until it is closed."""
+        self.failures.append((text, details))
+        self.log.append((self.worker.latest().step, "error", text))
+
+    # -- doing ----------------------------------------------------------------------------------------------------------
+    def submit(self, operation: Operation) -> bool:
+        """Send one operation; False, with a reason, where it cannot be done."""
+        return self.submit_and_select(operation, self.selection)
+
+    def submit_and_select(self, operation: Operation, after: PartExpression | None) -> bool:
+        """The same, with the selection that is to be there afterwards."""
+        if self.past is not None:
+            self.say(
+                "this is a look at the past; go back to now, or go on from here, before changing anything", error=True
+            )
+            return False
+        if isinstance(operation, TermOperation) and not self.project.optimizes:
+            self.say(
+                f"{operation.keyword}: takes steps of the optimizer, and this file is only viewed; open a script instead",
+                error=True,
+            )
+            return False
+        text = format_operation(operation)
+        self.history.note(Operated(before=self.selection, after=after, text=text))
+        self.selection = after
+        self.log.append((self.worker.latest().step, "did", text))
+        self.worker.submit(operation)
+        return True
+
+    def change(self, path: str, value: SettingValue) -> None:
+        """A setting, as an operation."""
+        if self.worker.latest().settings.get(path) != value:
+            self.submit(SetValue(path=path, value=value))
+
+    def select(self, part: PartExpression | None) -> None:
+        """Exchange the selection, undoably."""
+        self.history.note(Selected(before=self.selection, after=part))
+        self.selection = part
+
+    def select_more(self, part: PartExpression | None, how: Combine) -> None:
+        """Combine a gesture's part with the selection."""
+        if part is None:
+            if how is Combine.REPLACE:
+                self.select(None)
+            return
+        self.select(combined(self.selection, part, how))
+
+    def select_outline(self, projection: Projection, outline: list[tuple[float, float]], how: Combine) -> None:
+        """A rectangle or a lasso, through the object or on its visible side only."""
+        part = lasso(projection, outline)
+        if part is not None and self.front_only:
+            from interactive3d.runtime.scene.parts import part_mask
+
+            inside = part_mask(part, self.scene.model).cpu().numpy()
+            depth = front_depth(self.scene, projection, inside)
+            if depth is not None:
+                part = up_to_depth(part, projection, depth + FRONT_MARGIN)
+        self.select_more(part, how)
+
+    def select_stroke(self, points: list[tuple[float, float, float]], radius: float, how: Combine) -> None:
+        """A brush's dabs on the surface."""
+        self.select_more(stroke(points, radius), how)
+
+    def select_hit(self, hit: Hit | None, projection: Projection, how: Combine) -> None:
+        """A click: the named set or declared part that the blob belongs to, or a ball on the surface."""
+        if hit is None:
+            self.select_more(None, how)
+            return
+        self.select_more(self._part_at(hit, projection), how)
+
+    def _part_at(self, hit: Hit, projection: Projection) -> PartExpression:
+        model = self.scene.model
+        tags = int(model.columns["tags"][hit.row])
+        named = [n for bit, n in enumerate(model.tag_names) if tags >> bit & 1]
+        if named:
+            return NamedPart(name=min(named, key=lambda n: int(model.tagged(n).sum())))
+        from interactive3d.runtime.scene.parts import PartError, part_mask
+
+        found: list[tuple[int, PartExpression]] = []
+        for part in self.project.program.parts if self.project.program else ():
+            try:
+                mask = part_mask(part, model)
+            except PartError:
+                continue
+            if bool(mask[hit.row]):
+                found.append((int(mask.sum()), part))
+        if found:
+            return min(found, key=lambda pair: pair[0])[1]
+        return ball(hit.point, self.brush_pixels * hit.depth / projection.focal)
+
+    def grow(self, by: float) -> None:
+        """Widen the selection; shrink it by a negative distance."""
+        if self.selection is not None:
+            self.select(grown(self.selection, by))
+
+    def invert(self) -> None:
+        """Select what is not selected."""
+        self.select(inverted(self.selection))
+
+    def hide(self) -> None:
+        """Take the selection out of sight."""
+        if self.selection is not None:
+            self.hidden = self.selection if self.hidden is None else UnionPart(left=self.hidden, right=self.selection)
+            self.select(None)
+
+    def let_go(self, pivot: tuple[float, float, float], matrix: np.ndarray) -> None:
+        """A gizmo was let go: the operation, and the selection that follows what it moved."""
+        self.moved = None
+        if self.selection is None:
+            return
+        made = gizmo_operation(self.gizmo, self.selection, pivot, matrix)
+        if made is None:
+            return
+        operation, linear, offset = made
+        after = transformed(self.selection, linear, offset)
+        if self.submit_and_select(operation, after) and after is None:
+            self.say("the selection could not follow; select anew")
+
+    def end_pull(self, projection: Projection) -> None:
+        """The drag tool was let go."""
+        pull, self.pull = self.pull, None
+        if pull is None:
+            return
+        part = self.selection if self.drag.only_selected else None
+        operation = pull.operation(projection, self.drag.mode, self.drag.radius, self.drag.steps, part)
+        if operation is not None and self.submit(operation) and not self.worker.running:
+            self.say("the drag begins with the next step: press space")
+
+    def undo(self) -> None:
+        """Take back the newest gesture."""
+        found, selection = self.history.undo()
+        if not found:
+            self.say("nothing to undo")
+        else:
+            self.selection = selection
+
+    def redo(self) -> None:
+        """Bring back what was taken back."""
+        found, selection = self.history.redo()
+        if not found:
+            self.say("nothing to redo")
+        else:
+            self.selection = selection
+
+    # -- looking --------------------------------------------------------------------------------------------------------
+    def focus(self, everything: bool = False) -> None:
+        """Frame the selection, or everything."""
+        target = None if everything else self.scene.selected_ball
+        target = target or self.scene.ball
+        self.camera = self.camera.focused(target.center, target.radius)
+
+    def reset_view(self) -> None:
+        """The first view again."""
+        self.camera = OrbitCamera()
+        self.focus(everything=True)
+
+    def toggle_run(self) -> None:
+        """Start or pause."""
+        if not self.project.optimizes:
+            self.say("this file is only viewed; there is nothing to optimize")
+        elif self.worker.running:
+            self.worker.pause()
+        else:
+            self.past = None
+            self.worker.run()
+
+    def run_to_next_event(self) -> None:
+        """Take steps to the next operation of the script that stands at a known step."""
+        now = self.worker.latest().step
+        later = [s for s in event_steps(self.project.program) if s > now]
+        self.past = None
+        self.worker.run(min(later) if later else None)
+
+    # -- the script -----------------------------------------------------------------------------------------------------
+    def session_script(self) -> str:
+        """Everything that has been done, as a script that replays to the same object without the window."""
+        state = self.worker.latest()
+        if self.project.program is None:
+            return "".join(format_operation(op) + "\n" for op in state.journal)
+        program = self.project.program
+        return format_program(dataclasses.replace(program, operations=program.operations + state.journal))
+
+    def save_session(self, path: Path) -> None:
+        """Write ``session_script``.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        write_text(path, self.session_script())
+        self.say(f"saved {path}")
+
+    def close(self) -> RunState:
+        """End the threads; the state reached."""
+        state = self.worker.close()
+        self._scenes.close()
+        return state
+
+
+def event_steps(program: Program | None) -> list[int]:
+    """Steps at which the script's operations begin, where they are known."""
+    steps = set()
+    for operation in program.operations if program else ():
+        when = operation.when
+        for name in ("step", "start"):
+            value = getattr(when, name, None)
+            if isinstance(value, int):
+                steps.add(value)
+    return sorted(steps)
