@@ -51,8 +51,8 @@ class StageConfig:
     minutes: float | None = None
     rate: float = 8e-4
     warm_up: int = 100
-    batch: int = 24
-    average: float = 0.999
+    batch: int = 16
+    average: float = 0.998
 
 
 def mixed_seed(*numbers: int) -> int:

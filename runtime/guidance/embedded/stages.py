@@ -31,8 +31,9 @@ class DrawConfig:
     warp: float = 0.2
     warp_strength: float = 0.1
     views: int = 2
-    volume_cells: int = 1536
+    volume_cells: int = 768
     colour_weight: float = 1.0
+    pointer_weight: float = 0.1
 
 
 def volume_stage(networks: Networks, source: Source, draw: DrawConfig, device: str) -> LossOf:
@@ -43,11 +44,12 @@ def volume_stage(networks: Networks, source: Source, draw: DrawConfig, device: s
         generator = torch.Generator().manual_seed(seed)
         text = networks.text(networks.tokenizer(batch.captions).to(device))
         fields = networks.volume(text)
-        coverage, colour = volume_loss(fields, batch.volumes.to(device), draw.volume_cells, generator)
+        loss = volume_loss(fields, batch.volumes.to(device), draw.volume_cells, generator)
         return {
-            "loss": coverage + draw.colour_weight * colour,
-            "coverage": coverage.detach(),
-            "colour": colour.detach(),
+            "loss": loss.coverage + draw.colour_weight * loss.colour + draw.pointer_weight * loss.pointer,
+            "coverage": loss.coverage.detach(),
+            "colour": loss.colour.detach(),
+            "pointer": loss.pointer.detach(),
         }
 
     return loss_of

@@ -91,20 +91,36 @@ class TextEmbedding:
     tokens: Tokens
 
 
+NEIGHBOURS = (-1, 1, 2)
+
+
 class TextEncoder(nn.Module):
-    """Word and position embeddings, then transformer layers."""
+    """Word, neighbour and position embeddings, then transformer layers.
+
+    The embeddings of the words just before and after are mixed in, so that "blue" knows at once that "wings" follows.
+    """
 
     def __init__(self, config: TextConfig):
         super().__init__()
         self.config = config
         self.embed = nn.Embedding(config.vocabulary, config.width)
         self.position = nn.Parameter(0.3 * torch.randn(config.length, config.width))
+        self.neighbours = nn.ModuleList(nn.Linear(config.width, config.width, bias=False) for _ in NEIGHBOURS)
         self.layers = nn.ModuleList(TextLayer(config.width, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         nn.init.normal_(self.embed.weight, std=0.7)
+        for linear in self.neighbours:
+            nn.init.normal_(linear.weight, std=0.3 / config.width**0.5)
 
     def forward(self, tokens: Tokens) -> TextEmbedding:
-        x = self.embed(tokens.ids) + self.position[: tokens.ids.shape[1]]
+        words = self.embed(tokens.ids)
+        length = words.shape[1]
+        x = words + self.position[:length]
+        present = words * tokens.mask[:, :, None]
+        reach = max(abs(n) for n in NEIGHBOURS)
+        padded = torch.nn.functional.pad(present, (0, 0, reach, reach))
+        for offset, linear in zip(NEIGHBOURS, self.neighbours, strict=True):
+            x = x + linear(padded[:, reach + offset : reach + offset + length])
         for layer in self.layers:
             x = layer(x, tokens.mask)
         x = self.norm(x)

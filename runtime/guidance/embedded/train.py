@@ -36,8 +36,8 @@ class TrainConfig:
     seed: int = 1
     device: str = "cpu"
     workers: int = 2
-    volume: StageConfig = field(default_factory=lambda: StageConfig(steps=1500, batch=24, rate=1e-3))
-    unet: StageConfig = field(default_factory=lambda: StageConfig(steps=6000, batch=24))
+    volume: StageConfig = field(default_factory=lambda: StageConfig(steps=3000, batch=12, rate=1e-3))
+    unet: StageConfig = field(default_factory=lambda: StageConfig(steps=8000, batch=16))
     draw: DrawConfig = field(default_factory=DrawConfig)
     unet_channels: tuple[int, int, int] = (40, 80, 128)
     volume_width: int = 192
@@ -125,6 +125,7 @@ def _plain(config: TrainConfig) -> dict:
 
 def _worker(rank: int, config: TrainConfig, group: Group) -> None:
     group = replace(group, rank=rank)
+    torch.set_flush_denormal(True)  # Adam's second moments of rare words are denormal, and slow, otherwise
     if config.device == "cpu":
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // group.size))
     source = make_source(config)
@@ -144,6 +145,9 @@ def _worker(rank: int, config: TrainConfig, group: Group) -> None:
             log(f"{name}: resumed at step {stage.step}")
         group.wait()
         began = stage.step
+        if reporter:
+            reporter.began = time.monotonic()
+            reporter.next = 60 * config.watch_minutes
         watch = reporter.watch if reporter and name == "unet" else None
         hooks = Hooks(log, path, config.save_seconds, watch=watch)
         run_stage(stage, group, loss(networks, source, config.draw, config.device), hooks, config.device)
@@ -194,10 +198,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--workers", type=int, default=None, help="processes with averaged gradients [2 on a CPU]")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--batch", type=int, default=24, help="pictures a step, over all workers")
-    parser.add_argument("--volume-steps", type=int, default=1500)
+    parser.add_argument("--batch", type=int, default=16, help="pictures a step, over all workers")
+    parser.add_argument("--volume-steps", type=int, default=3000)
     parser.add_argument("--volume-minutes", type=float, default=None, help="ends the stage by time instead of steps")
-    parser.add_argument("--unet-steps", type=int, default=6000)
+    parser.add_argument("--unet-steps", type=int, default=8000)
     parser.add_argument("--unet-minutes", type=float, default=None)
     parser.add_argument("--watch-minutes", type=float, default=10.0, help="minutes between gates")
     a = parser.parse_args(argv)
@@ -210,7 +214,7 @@ def main(argv: list[str] | None = None) -> None:
             seed=a.seed,
             device=a.device,
             workers=workers,
-            volume=StageConfig(steps=a.volume_steps, minutes=a.volume_minutes, batch=24, rate=1e-3),
+            volume=StageConfig(steps=a.volume_steps, minutes=a.volume_minutes, batch=12, rate=1e-3),
             unet=StageConfig(steps=a.unet_steps, minutes=a.unet_minutes, batch=a.batch),
             watch_minutes=a.watch_minutes,
         )

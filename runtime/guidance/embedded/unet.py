@@ -1,7 +1,8 @@
 """The U-Net: predicts the velocity of a noised 64 x 64 picture, given the text and a coarse view of a volume.
 
 The picture is folded to 32 x 32 with 12 channels; beside it go the volume as seen by the same camera, the background and
-what kind of volume it is. So the network need not learn geometry: it learns to turn a coarse view into a sharp picture.
+what kind of volume it is. So the network need not learn geometry: it learns to turn a coarse view into a sharp picture, as a
+correction to the best linear guess from that view and the noised picture.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,21 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from interactive3d.runtime.guidance.embedded.layers import Attention, ChannelNorm, sinusoids
+from interactive3d.runtime.guidance.embedded.schedule import signal_and_noise
+
+HINT_VARIANCE = 0.1
+"""Mean square difference assumed between a picture (-1..1) and the volume's view of it."""
+
+
+def linear_guess(
+    noisy: Float[Tensor, "b 3 size size"], t: Float[Tensor, " b"], view: Float[Tensor, "b 3 half half"]
+) -> Float[Tensor, "b 3 size size"]:
+    """The velocity that goes with the Wiener mixture of the noised picture and the volume's view."""
+    alpha, sigma = signal_and_noise(t)
+    coarse = F.interpolate(view, noisy.shape[-2:], mode="bilinear", align_corners=False)
+    gain = HINT_VARIANCE * alpha / (HINT_VARIANCE * alpha.square() + sigma.square())
+    clean = coarse + gain * (noisy - alpha * coarse)
+    return (alpha * noisy - clean) / sigma
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,4 +158,4 @@ class UNet(nn.Module):
             x = self.up[i](x if level == 2 else x + kept[level], emb, words, mask)
             if level:
                 x = F.pixel_shuffle(self.grow[i](x), 2).contiguous(memory_format=torch.channels_last)
-        return F.pixel_shuffle(self.last(F.silu(self.last_norm(x))), 2)
+        return linear_guess(noisy, t, hint[:, :3]) + F.pixel_shuffle(self.last(F.silu(self.last_norm(x))), 2)
