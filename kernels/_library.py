@@ -15,6 +15,7 @@ import hashlib
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -231,11 +232,25 @@ def _recipe(sources: tuple[str, ...], device: str) -> _Recipe:
     digest = hashlib.sha256()
     for part in (version, torch.__version__, platform.python_version(), platform.machine(), _machine_features()):
         digest.update(part.encode() + b"\0")
-    for source, command in commands:
-        digest.update(source.encode() + (SOURCES / source).read_bytes() + " ".join(command[1:]).encode() + b"\0")
-    for header in sorted(SOURCES.rglob("*.h")):
-        digest.update(header.name.encode() + header.read_bytes() + b"\0")
+    for _, command in commands:
+        digest.update(" ".join(command[1:]).encode() + b"\0")
+    for path in _with_headers(sources):
+        digest.update(path.name.encode() + path.read_bytes() + b"\0")
     return _Recipe(tuple(commands), (compiler, *link), version, digest.hexdigest()[:20])
+
+
+def _with_headers(sources: tuple[str, ...]) -> list[Path]:
+    """The sources and every header of ours that they include, directly or not."""
+    found: dict[Path, None] = {}
+    waiting = [SOURCES / source for source in sources]
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        found[path] = None
+        for name in re.findall(r'^\s*#\s*include\s+"([^"]+)"', path.read_text(), flags=re.MULTILINE):
+            waiting += [base / name for base in (path.parent, SOURCES) if (base / name).exists()][:1]
+    return sorted(found)
 
 
 def _build(name: str, device: str, recipe: _Recipe) -> Path:

@@ -1,4 +1,7 @@
-// CPU: compositing of one tile, forward and backward, a register of pixels of one row at a time.
+// CPU: compositing of one tile, forward and backward, a register of pixels at a time.
+//
+// A register holds a block of 4 x 2 pixels (4 x 4 with AVX-512, 4 x 1 in float64 with AVX2). Small blocks fit small blobs
+// better than runs of one row do, and since blocks never overlap, every access to the tile's buffer is aligned.
 #pragma once
 
 #include <algorithm>
@@ -15,221 +18,292 @@ struct TileBox {
     int64_t camera, x, y, width, height;
 };
 
-// The pixels of one tile that a blob reaches: a range of each row, and what the row's pixels share.
 template <class R>
-struct RowSpans {
+struct Blocks {
     using V = typename VectorOf<R>::type;
     static constexpr int N = Traits<V>::lanes;
-    static constexpr int SIZE = (TILE_H / N + 2) * N;
-    using Int = typename Traits<V>::Int;
+    static constexpr int WIDE = N < 4 ? N : 4, HIGH = N / WIDE;
+    static constexpr int COLUMNS = TILE_W / WIDE, ROWS = TILE_H / HIGH, COUNT = COLUMNS * ROWS;
+    static_assert(TILE_W % WIDE == 0 && TILE_H % HIGH == 0);
 
-    int top, bottom;  // rows, both included
-    alignas(64) Int first[SIZE];
-    alignas(64) Int last[SIZE];
-    alignas(64) R base[SIZE];    // log2(alpha) on the ridge
-    alignas(64) R offset[SIZE];  // u of pixel x is x + offset
-    alignas(64) R dy[SIZE];
+    static I3D_INLINE V lane_x() {
+        V v{};
+        for (int lane = 0; lane < N; ++lane) v[lane] = R(lane % WIDE);
+        return v;
+    }
+    static I3D_INLINE V lane_y() {
+        V v{};
+        for (int lane = 0; lane < N; ++lane) v[lane] = R(lane / WIDE);
+        return v;
+    }
 
+    // Calls f(block, first lane, pixel offset in the picture, pixels) for every run of pixels of the tile.
+    template <class F>
+    static I3D_INLINE void each_run(const TileBox& box, int64_t picture_width, const F& f) {
+        for (int y = 0; y < box.height; ++y)
+            for (int x = 0; x < box.width; x += WIDE)
+                f(y / HIGH * COLUMNS + x / WIDE, y % HIGH * WIDE, y * picture_width + x,
+                  std::min(WIDE, int(box.width) - x));
+    }
+};
+
+// A block that a blob reaches.
+template <class R>
+struct Touched {
+    int32_t block;
+    R u;   // of the first lane: distance to the ridge
+    R dy;  // of the first lane
+};
+
+// A blob's blocks in one tile. They are found one blob ahead of compositing, so that the processor has the short dependent
+// steps (a root, a conversion, unpredictable counts) behind it when it needs them.
+template <class R>
+struct TouchedBlocks {
+    using B = Blocks<R>;
+    using V = typename B::V;
+    static constexpr int N = B::N;
     // Rounding may move an end by less than this, in pixels; pixels are tested again one by one.
     static constexpr R MARGIN = R(0.001);
 
-    I3D_INLINE RowSpans(const R* s, const TileBox& box, R log_alpha_min) {
+    Touched<R> list[B::COUNT + 4];  // four beyond, which the loop below writes before it knows
+    int count;
+
+    // Rows of blocks with limit[row] <= index are left out.
+    I3D_INLINE void find(const R* s, const TileBox& box, R log_alpha_min, const int32_t* limit, int32_t index) {
         const R centre = s[MEAN_Y] - R(box.y) - R(0.5);  // in rows of the tile
-        top = int(std::max(centre - s[RADIUS_Y] + (R(1) - MARGIN), R(0)));
-        bottom = int(std::min(std::max(centre + s[RADIUS_Y] + (R(1) + MARGIN), R(0)), R(box.height))) - 1;
+        const int first_y = int(std::max(centre - s[RADIUS_Y] + (R(1) - MARGIN), R(0)));
+        const int end_y = int(std::min(std::max(centre + s[RADIUS_Y] + (R(1) + MARGIN), R(0)), R(int(box.height))));
+        const int top = first_y / B::HIGH, bottom = (end_y + B::HIGH - 1) / B::HIGH;
         const R x = s[MEAN_X] - R(box.x) - R(0.5);
-        const R edge = R(box.width - 1);
-        for (int row = top; row <= bottom; row += N) {
-            const V d = iota<V>() + (R(row) - centre);
-            const V floor = s[Q] * d * d + s[HEIGHT];
-            const V room = floor - log_alpha_min;
-            const V half = root(larger<V>(room * s[INVERSE_K], V{}));
-            const V middle = s[SLOPE] * d + x;
-            const V from = smaller<V>(larger<V>(middle - half, V{}), splat<V>(edge + R(1)));
-            V to = smaller<V>(larger<V>(middle + half, splat<V>(R(-1))), splat<V>(edge));
-            to = choose(room >= R(-1e-3), to, splat<V>(R(-1)));
-            using I = Mask<V>;
-            const I begin = __builtin_convertvector(from + (R(1) - MARGIN), I);
-            const I end = __builtin_convertvector(to + (R(1) + MARGIN), I) - 1;
-            std::memcpy(first + (row - top), &begin, sizeof(I));
-            std::memcpy(last + (row - top), &end, sizeof(I));
-            store<V>(base + (row - top), floor);
-            store<V>(offset + (row - top), V(-middle));
-            store<V>(dy + (row - top), d);
+        const R edge = R(int(box.width));
+        using I = Mask<V>;
+        alignas(64) typename Traits<V>::Int begin[N], number[N];
+        alignas(64) R u[N], dy[N];
+        int found = 0;
+        for (int row = top; row < bottom; row += N) {
+            const V first_dy = (iota<V>() + R(row)) * R(B::HIGH) - centre;
+            V from = splat<V>(edge), to = V{};
+            for (int k = 0; k < B::HIGH; ++k) {
+                const V d = first_dy + R(k);
+                const V room = s[Q] * d * d + (s[HEIGHT] - log_alpha_min);
+                const V half = root(larger<V>(room * s[INVERSE_K], V{}));
+                const V middle = s[SLOPE] * d + x;
+                const I reached = room >= R(-1e-3);
+                from = choose(reached, smaller<V>(from, middle - half), from);
+                to = choose(reached, larger<V>(to, middle + half + R(1)), to);
+            }
+            // `from` is the first pixel, `to` one past the last, both before rounding.
+            const V first = larger<V>(from + (R(1) - MARGIN), V{});
+            const V last = smaller<V>(to + MARGIN, splat<V>(edge));
+            const I first_block = __builtin_convertvector(first * R(1.0 / B::WIDE), I);
+            const I end_block = __builtin_convertvector((__builtin_convertvector(__builtin_convertvector(last, I), V) + R(B::WIDE - 1)) * R(1.0 / B::WIDE), I);
+            store_whole(begin, first_block);
+            store_whole(number, end_block - first_block);
+            store<V>(dy, first_dy);
+            store<V>(u, V(__builtin_convertvector(first_block, V) * R(B::WIDE) - s[SLOPE] * first_dy - x));
+            const int rows = std::min(N, bottom - row);
+            for (int r = 0; r < rows; ++r) {
+                const int wanted = limit[row + r] > index ? int(number[r]) : 0;
+                const int32_t block = (row + r) * B::COLUMNS + int32_t(begin[r]);
+                for (int k = 0; k < 4; ++k) {
+                    list[found] = {block + k, u[r] + R(k * B::WIDE), dy[r]};
+                    found += wanted > k;
+                }
+                for (int k = 4; k < wanted; ++k) list[found++] = {block + k, u[r] + R(k * B::WIDE), dy[r]};
+            }
         }
+        count = found;
+    }
+};
+
+// A blob's numbers in every lane, and log2(alpha) of a block's pixels from them.
+template <class R>
+struct BlobLanes {
+    using V = typename VectorOf<R>::type;
+    V k, q, height, lane_u, lane_y;
+
+    I3D_INLINE explicit BlobLanes(const R* s)
+        : k(splat<V>(s[K])), q(splat<V>(s[Q])), height(splat<V>(s[HEIGHT])),
+          lane_u(Blocks<R>::lane_x() - s[SLOPE] * Blocks<R>::lane_y()), lane_y(Blocks<R>::lane_y()) {}
+
+    I3D_INLINE V log_alpha(const Touched<R>& at, V& u, V& dy) const {
+        u = lane_u + at.u;
+        dy = lane_y + at.dy;
+        return k * u * u + (q * dy * dy + height);
     }
 };
 
 template <class R>
 struct TileForward {
-    using V = typename VectorOf<R>::type;
-    static constexpr int N = Traits<V>::lanes;
-    static constexpr int STRIDE = TILE_W + N;  // the last register of a row may reach past its end
+    using B = Blocks<R>;
+    using V = typename B::V;
+    static constexpr int N = B::N;
     enum { T, RED_SUM, GREEN_SUM, BLUE_SUM, DEPTH_SUM, PLANES };
 
-    alignas(64) R rows[TILE_H][PLANES][STRIDE];  // a transmittance below zero marks a pixel that is done
-    int32_t last[TILE_H][STRIDE];
-    int alive[TILE_H];
+    alignas(64) R pixels[B::COUNT][PLANES][N];  // a transmittance below zero marks a pixel that is done
+    int32_t last[B::COUNT][N];
+    int32_t alive[B::ROWS];  // pixels of a row of blocks that are not done
+    int32_t living;          // of the tile
 
     void run(const TileBox& box, const Entry* entries, int32_t count, const R* splats, R log_alpha_min,
              R transmittance_min) {
-        int living = int(box.width * box.height);
-        for (int y = 0; y < box.height; ++y) {
-            for (int x = 0; x < STRIDE; ++x) {
-                rows[y][T][x] = x < box.width ? R(1) : R(-1);
-                rows[y][RED_SUM][x] = rows[y][GREEN_SUM][x] = rows[y][BLUE_SUM][x] = rows[y][DEPTH_SUM][x] = R(0);
-                last[y][x] = count;
-            }
-            alive[y] = int(box.width);
+        std::fill_n(&last[0][0], B::COUNT * N, count);
+        std::fill_n(alive, B::ROWS, 0);
+        for (auto& block : pixels) {
+            std::fill_n(block[0], PLANES * N, R(0));
+            std::fill_n(block[T], N, R(-1));
         }
+        B::each_run(box, 0, [&](int block, int lane, int64_t, int run) {
+            std::fill_n(pixels[block][T] + lane, run, R(1));
+            alive[block / B::COLUMNS] += run;
+        });
+        living = int32_t(box.width * box.height);
+        if (count == 0) return;
+        const auto splat_of = [&](int32_t i) { return splats + int64_t(entries[std::min(i, count - 1)].blob) * SPLAT_FIELDS; };
+        TouchedBlocks<R> ahead[2];
+        ahead[0].find(splat_of(0), box, log_alpha_min, alive, 0);
         for (int32_t i = 0; i < count && living > 0; ++i) {
-            const R* s = splats + int64_t(entries[i].blob) * SPLAT_FIELDS;
-            if (i + 4 < count) __builtin_prefetch(splats + int64_t(entries[i + 4].blob) * SPLAT_FIELDS);
-            const RowSpans<R> spans(s, box, log_alpha_min);
-            for (int y = spans.top; y <= spans.bottom; ++y)
-                if (alive[y] > 0) living -= blend_row(y, i, s, spans, log_alpha_min, transmittance_min);
+            __builtin_prefetch(splat_of(i + 6));
+            ahead[(i + 1) & 1].find(splat_of(i + 1), box, log_alpha_min, alive, 0);
+            blend(i, splat_of(i), ahead[i & 1], log_alpha_min, transmittance_min);
         }
     }
 
-    // Returns how many pixels of the row it finished.
-    I3D_INLINE int blend_row(int y, int32_t i, const R* s, const RowSpans<R>& spans, R log_alpha_min, R transmittance_min) {
-        const int r = y - spans.top;
-        const int end = int(spans.last[r]);
-        const V k = splat<V>(s[K]), base = splat<V>(spans.base[r]);
-        int finished = 0;
-        for (int x = int(spans.first[r]); x <= end; x += N) {
-            R* at = &rows[y][0][x];
-            const V u = iota<V>() + (R(x) + spans.offset[r]);
-            const V log_alpha = k * u * u + base;
-            const V before = load<V>(at + T * STRIDE);
+    I3D_INLINE void blend(int32_t i, const R* s, const TouchedBlocks<R>& blocks, R log_alpha_min, R transmittance_min) {
+        const BlobLanes<R> blob(s);
+        const V red = splat<V>(s[RED]), green = splat<V>(s[GREEN]), blue = splat<V>(s[BLUE]), depth = splat<V>(s[DEPTH]);
+        for (const Touched<R>*at = blocks.list, *end = at + blocks.count; at != end; ++at) {
+            auto& plane = pixels[at->block];
+            V u, dy;
+            const V log_alpha = blob.log_alpha(*at, u, dy);
+            const V before = load<V>(plane[T]);
             const Mask<V> hit = (log_alpha >= log_alpha_min) & (before > R(0));
             if (!any(hit)) continue;
-            const V alpha = alpha_where<V>(log_alpha, hit);
-            V weight = before * alpha;
+            V weight = before * alpha_where<V>(log_alpha, hit);
             V after = before - weight;
             const Mask<V> stop = hit & (after <= transmittance_min);
-            if (uint32_t left = bits(stop)) {
+            if (const uint32_t done = bits(stop)) {
                 weight = choose(stop, V{}, weight);
                 after = choose(stop, V(-before), after);
-                for (; left != 0; left &= left - 1) {
-                    last[y][x + __builtin_ctz(left)] = i;
-                    ++finished;
-                }
+                finish(at->block, done, i);
             }
-            store<V>(at + T * STRIDE, after);
-            store<V>(at + RED_SUM * STRIDE, load<V>(at + RED_SUM * STRIDE) + weight * s[RED]);
-            store<V>(at + GREEN_SUM * STRIDE, load<V>(at + GREEN_SUM * STRIDE) + weight * s[GREEN]);
-            store<V>(at + BLUE_SUM * STRIDE, load<V>(at + BLUE_SUM * STRIDE) + weight * s[BLUE]);
-            store<V>(at + DEPTH_SUM * STRIDE, load<V>(at + DEPTH_SUM * STRIDE) + weight * s[DEPTH]);
+            store<V>(plane[T], after);
+            store<V>(plane[RED_SUM], load<V>(plane[RED_SUM]) + weight * red);
+            store<V>(plane[GREEN_SUM], load<V>(plane[GREEN_SUM]) + weight * green);
+            store<V>(plane[BLUE_SUM], load<V>(plane[BLUE_SUM]) + weight * blue);
+            store<V>(plane[DEPTH_SUM], load<V>(plane[DEPTH_SUM]) + weight * depth);
         }
-        alive[y] -= finished;
-        return finished;
+    }
+
+    void finish(int32_t block, uint32_t done, int32_t i) {
+        for (; done != 0; done &= done - 1) {
+            last[block][__builtin_ctz(done)] = i;
+            --alive[block / B::COLUMNS];
+            --living;
+        }
     }
 
     void write(const TileBox& box, const SplatInputs<R>& in, const SplatPictures<R>& out, const SplatSaved<R>& saved) {
-        for (int y = 0; y < box.height; ++y) {
-            const int64_t pixel = (box.camera * in.height + box.y + y) * in.width + box.x;
-            for (int x = 0; x < box.width; ++x) {
-                const R t = std::abs(rows[y][T][x]);
+        const int64_t corner = (box.camera * in.height + box.y) * in.width + box.x;
+        const R black[3] = {R(0), R(0), R(0)};
+        const R* behind = in.background == nullptr ? black : in.background + 3 * box.camera;
+        B::each_run(box, in.width, [&](int block, int lane, int64_t offset, int run) {
+            const auto& plane = pixels[block];
+            const int64_t pixel = corner + offset;
+            R* color = out.color + 3 * pixel;
+            for (int x = 0; x < run; ++x) {
+                const R t = std::abs(plane[T][lane + x]);
+                const R* b = in.background_is_picture ? in.background + 3 * (pixel + x) : behind;
                 saved.transmittance[pixel + x] = t;
+                saved.last[pixel + x] = last[block][lane + x];
                 out.alpha[pixel + x] = R(1) - t;
-                out.depth[pixel + x] = rows[y][DEPTH_SUM][x];
-                saved.last[pixel + x] = last[y][x];
-                rows[y][T][x] = t;
+                out.depth[pixel + x] = plane[DEPTH_SUM][lane + x];
+                for (int j = 0; j < 3; ++j) color[3 * x + j] = plane[RED_SUM + j][lane + x] + t * b[j];
             }
-            for (int x = 0; x < box.width; ++x) {
-                out.color[3 * (pixel + x)] = rows[y][RED_SUM][x];
-                out.color[3 * (pixel + x) + 1] = rows[y][GREEN_SUM][x];
-                out.color[3 * (pixel + x) + 2] = rows[y][BLUE_SUM][x];
-            }
-            if (in.background == nullptr) continue;
-            const R* behind = in.background + (in.background_is_picture ? 3 * pixel : 3 * box.camera);
-            const int step = in.background_is_picture ? 3 : 0;
-            for (int x = 0; x < box.width; ++x)
-                for (int j = 0; j < 3; ++j) out.color[3 * (pixel + x) + j] += rows[y][T][x] * behind[step * x + j];
-        }
+        });
     }
 };
 
 template <class R>
 struct TileBackward {
-    using V = typename VectorOf<R>::type;
-    static constexpr int N = Traits<V>::lanes;
-    static constexpr int STRIDE = TILE_W + N;
+    using B = Blocks<R>;
+    using V = typename B::V;
+    static constexpr int N = B::N;
     enum { T, BEHIND, LAST, D_RED, D_GREEN, D_BLUE, D_DEPTH, PLANES };
 
-    alignas(64) R rows[TILE_H][PLANES][STRIDE];
-    int32_t row_last[TILE_H];
-    R background[3];  // gradient of the camera's single background colour from this tile
+    alignas(64) R pixels[B::COUNT][PLANES][N];
+    int32_t row_last[B::ROWS];  // blobs from this index on touch no pixel of the row of blocks
+    R background[3];            // gradient of the camera's single background colour from this tile
 
     void read(const TileBox& box, const SplatInputs<R>& in, const SplatPictureGrads<R>& grads, const SplatSaved<R>& saved,
               R* background_picture) {
-        background[0] = background[1] = background[2] = R(0);
-        for (int y = 0; y < box.height; ++y) {
-            const int64_t pixel = (box.camera * in.height + box.y + y) * in.width + box.x;
-            row_last[y] = 0;
-            for (int x = int(box.width); x < STRIDE; ++x)
-                for (int plane = 0; plane < PLANES; ++plane) rows[y][plane][x] = R(0);
-            for (int x = 0; x < box.width; ++x) {
+        std::fill_n(background, 3, R(0));
+        std::fill_n(row_last, B::ROWS, 0);
+        std::fill_n(&pixels[0][0][0], B::COUNT * PLANES * N, R(0));
+        const int64_t corner = (box.camera * in.height + box.y) * in.width + box.x;
+        const R black[3] = {R(0), R(0), R(0)};
+        const R* behind = in.background == nullptr ? black : in.background + 3 * box.camera;
+        B::each_run(box, in.width, [&](int block, int lane, int64_t offset, int run) {
+            auto& plane = pixels[block];
+            const int64_t pixel = corner + offset;
+            for (int x = 0; x < run; ++x) {
                 const R t = saved.transmittance[pixel + x];
-                R d[3] = {R(0), R(0), R(0)}, behind = R(0);
-                if (grads.color != nullptr)
-                    for (int j = 0; j < 3; ++j) d[j] = grads.color[3 * (pixel + x) + j];
-                if (in.background != nullptr) {
-                    const R* b = in.background + 3 * (in.background_is_picture ? pixel + x : box.camera);
-                    for (int j = 0; j < 3; ++j) behind += b[j] * d[j];
+                R through = grads.alpha == nullptr ? R(0) : -grads.alpha[pixel + x];
+                if (grads.color != nullptr) {
+                    const R* color = grads.color + 3 * (pixel + x);
+                    const R* b = in.background_is_picture ? in.background + 3 * (pixel + x) : behind;
+                    for (int j = 0; j < 3; ++j) {
+                        plane[D_RED + j][lane + x] = color[j];
+                        through += color[j] * b[j];
+                        background[j] += t * color[j];
+                    }
+                    if (background_picture != nullptr)
+                        for (int j = 0; j < 3; ++j) background_picture[3 * (pixel + x) + j] = t * color[j];
+                } else if (background_picture != nullptr) {
+                    std::fill_n(background_picture + 3 * (pixel + x), 3, R(0));
                 }
-                if (grads.alpha != nullptr) behind -= grads.alpha[pixel + x];
-                if (background_picture != nullptr)
-                    for (int j = 0; j < 3; ++j) background_picture[3 * (pixel + x) + j] = t * d[j];
-                for (int j = 0; j < 3; ++j) background[j] += t * d[j];
-                rows[y][T][x] = t;
-                rows[y][BEHIND][x] = t * behind;
-                rows[y][LAST][x] = R(saved.last[pixel + x]);
-                rows[y][D_RED][x] = d[0];
-                rows[y][D_GREEN][x] = d[1];
-                rows[y][D_BLUE][x] = d[2];
-                rows[y][D_DEPTH][x] = grads.depth != nullptr ? grads.depth[pixel + x] : R(0);
-                row_last[y] = std::max(row_last[y], saved.last[pixel + x]);
+                if (grads.depth != nullptr) plane[D_DEPTH][lane + x] = grads.depth[pixel + x];
+                plane[T][lane + x] = t;
+                plane[BEHIND][lane + x] = t * through;
+                plane[LAST][lane + x] = R(saved.last[pixel + x]);
+                row_last[block / B::COLUMNS] = std::max(row_last[block / B::COLUMNS], saved.last[pixel + x]);
             }
-        }
+        });
     }
 
     // Leaves each entry's sums in moments[slot * MOMENT_FIELDS ...].
     void run(const TileBox& box, const Entry* entries, int32_t count, const R* splats, R log_alpha_min, R* moments) {
-        const int32_t seen = *std::max_element(row_last, row_last + box.height);
+        const int32_t seen = *std::max_element(row_last, row_last + B::ROWS);
         for (int32_t i = count - 1; i >= seen; --i)
             std::fill_n(moments + int64_t(entries[i].slot) * MOMENT_FIELDS, int(MOMENT_FIELDS), R(0));
+        if (seen == 0) return;
+        const auto splat_of = [&](int32_t i) { return splats + int64_t(entries[std::max(i, 0)].blob) * SPLAT_FIELDS; };
+        TouchedBlocks<R> ahead[2];
+        ahead[(seen - 1) & 1].find(splat_of(seen - 1), box, log_alpha_min, row_last, seen - 1);
         for (int32_t i = seen - 1; i >= 0; --i) {
-            const R* s = splats + int64_t(entries[i].blob) * SPLAT_FIELDS;
-            if (i >= 4) __builtin_prefetch(splats + int64_t(entries[i - 4].blob) * SPLAT_FIELDS);
-            const RowSpans<R> spans(s, box, log_alpha_min);
-            V sums[MOMENT_FIELDS] = {};
-            for (int y = spans.top; y <= spans.bottom; ++y)
-                if (i < row_last[y]) blend_row(y, R(i), s, spans, log_alpha_min, sums);
-            R* to = moments + int64_t(entries[i].slot) * MOMENT_FIELDS;
-            for (int f = 0; f < MOMENT_FIELDS; ++f) to[f] = lane_sum<V>(sums[f]);
+            __builtin_prefetch(splat_of(i - 6));
+            ahead[(i + 1) & 1].find(splat_of(i - 1), box, log_alpha_min, row_last, i - 1);
+            blend(R(i), splat_of(i), ahead[i & 1], log_alpha_min, moments + int64_t(entries[i].slot) * MOMENT_FIELDS);
         }
     }
 
-    I3D_INLINE void blend_row(int y, R i, const R* s, const RowSpans<R>& spans, R log_alpha_min, V* sums) {
-        const int r = y - spans.top;
-        const int end = int(spans.last[r]);
-        const V k = splat<V>(s[K]), base = splat<V>(spans.base[r]), dy = splat<V>(spans.dy[r]);
-        for (int x = int(spans.first[r]); x <= end; x += N) {
-            R* at = &rows[y][0][x];
-            const V u = iota<V>() + (R(x) + spans.offset[r]);
-            const V log_alpha = k * u * u + base;
-            const Mask<V> hit = (log_alpha >= log_alpha_min) & (load<V>(at + LAST * STRIDE) > i);
+    I3D_INLINE void blend(R i, const R* s, const TouchedBlocks<R>& blocks, R log_alpha_min, R* out) {
+        const BlobLanes<R> blob(s);
+        V sums[MOMENT_FIELDS] = {};
+        for (const Touched<R>*at = blocks.list, *end = at + blocks.count; at != end; ++at) {
+            auto& plane = pixels[at->block];
+            V u, dy;
+            const V log_alpha = blob.log_alpha(*at, u, dy);
+            const Mask<V> hit = (log_alpha >= log_alpha_min) & (load<V>(plane[LAST]) > i);
             if (!any(hit)) continue;
-            const V red = load<V>(at + D_RED * STRIDE), green = load<V>(at + D_GREEN * STRIDE);
-            const V blue = load<V>(at + D_BLUE * STRIDE), depth = load<V>(at + D_DEPTH * STRIDE);
+            const V red = load<V>(plane[D_RED]), green = load<V>(plane[D_GREEN]);
+            const V blue = load<V>(plane[D_BLUE]), depth = load<V>(plane[D_DEPTH]);
             const V value = red * s[RED] + green * s[GREEN] + blue * s[BLUE] + depth * s[DEPTH];
-            PixelState<V> pixel{load<V>(at + T * STRIDE), load<V>(at + BEHIND * STRIDE)};
+            PixelState<V> pixel{load<V>(plane[T]), load<V>(plane[BEHIND])};
             V weight;
             const V g = blend_backward<V>(log_alpha, hit, value, pixel, weight);
-            store<V>(at + T * STRIDE, pixel.transmittance);
-            store<V>(at + BEHIND * STRIDE, pixel.behind);
+            store<V>(plane[T], pixel.transmittance);
+            store<V>(plane[BEHIND], pixel.behind);
             const V gu = g * u, gy = g * dy;
             sums[G] += g;
             sums[G_Y] += gy;
@@ -242,6 +316,7 @@ struct TileBackward {
             sums[GRAD_BLUE] += weight * blue;
             sums[GRAD_DEPTH] += weight * depth;
         }
+        lane_sums<MOMENT_FIELDS, V>(sums, out);
     }
 };
 
