@@ -164,7 +164,10 @@ class RepairSettings:
     noise_min: float = _number(0.02, 0.0, 1.0, "lowest noise level of a repair")
     noise_max: float = _number(0.4, 0.0, 1.0, "highest noise level of a repair")
     anchor: float = _number(
-        30.0, 0.0, 10_000.0, "squared pull to where the user left position and scale; 0 lets the prior have its way"
+        1000.0,
+        0.0,
+        100_000.0,
+        "squared pull to where the user left position, and more loosely size and colour; 0 lets the prior have its way",
     )
     scope: str = _choice("part", ("part", "object"), "whether the part alone or the whole object is repaired")
     scale: float = _number(2.0, 0.0, 200.0, "guidance scale of a repair")
@@ -345,3 +348,48 @@ def check_value(declared: SettingSpec, value: SettingValue | str) -> SettingValu
             raise ValueError(f"{declared.path}: expected a whole number, got {value}")
         return int(number)
     return number
+
+
+def span_text(declared: SettingSpec) -> str:
+    """What a setting may be, in words: ``0 .. 1``, ``on | off`` or its choices, with the unit."""
+    if declared.choices:
+        return " | ".join(declared.choices)
+    if declared.kind == "bool":
+        return "on | off"
+    assert declared.low is not None and declared.high is not None
+    return f"{declared.low:g} .. {declared.high:g} {declared.unit or ''}".strip()
+
+
+def reference_page() -> str:
+    """docs/settings.md, made from the declarations above."""
+    lines = [
+        "# Settings",
+        "",
+        "Made by `interactive3d settings --markdown` from `runtime/settings.py`; do not edit by hand.",
+        "",
+        "Any of these can be set in a script (`set lr.position 0.004`), moved while it runs (`from step 0 to 500 ramp guidance.noise_max 0.98 -> 0.4`),",
+        "given on the command line (`--set lr.position=0.004`) or turned in the window.",
+    ]
+    for group in dataclasses.fields(Settings):
+        doc = (type(group.default).__doc__ or "").strip().splitlines()[0]
+        lines += [
+            "",
+            f"## {group.name}",
+            "",
+            doc,
+            "",
+            "| setting | default | range | what it is |",
+            "| --- | --- | --- | --- |",
+        ]
+        for declared in SPECS.values():
+            if declared.path.startswith(group.name + "."):
+                value = (
+                    {True: "on", False: "off"}.get(declared.default, declared.default)
+                    if declared.kind == "bool"
+                    else declared.default
+                )
+                shown = f"{value:g}" if isinstance(value, float) else str(value)
+                lines.append(
+                    f"| `{declared.path}` | {shown} | {span_text(declared).replace('|', '&#124;')} | {declared.help} |"
+                )
+    return "\n".join(lines) + "\n"

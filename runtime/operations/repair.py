@@ -44,15 +44,22 @@ WHOLE_SHARE = 0.5
 GROW_AFTER = 0.34
 """Densify once, after this share of the repair: by then the screen gradients show where the gaps are, and time is left to fill them."""
 
-ANCHORED = ("mean", "log_scale", "color")
-COLOR_ANCHOR = 0.1
-"""Weight of the colours' anchor against that of positions: a colour that is off by 0.1 is a stain, a place that is off by 0.1 a lost limb."""
+GROW_GRADIENT = 0.1
+"""Share of `densify.gradient` that a repair grows at: what it mends are a few pixels, and its pictures are few."""
+
+NEWBORN_FIRMNESS = 0.1
+"""How firmly a child is anchored to where it was born, against its elders: it is there to fill a gap, not to keep a place."""
+
+ANCHORED = {"mean": 1.0, "log_scale": 0.001, "color": 0.02}
+"""What is anchored, and how firmly against positions: a blob that is off by its own size (some 0.03 scene units) is as bad as one that is
+larger by a factor e, or off by a fifth of the way from black to white."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RepairTerm(Term):
-    """Pinned columns: ``member`` and ``anchor.X`` for the anchored parameters. Tensor ``volume``: the object when the repair began.
-    State: ``part`` tells whether a part only is repaired."""
+    """Pinned columns: ``member``, ``anchor.X`` for the anchored parameters, and ``firm``, how firmly. Tensor ``volume``: the object when
+    the repair began. State: ``part`` tells whether a part only is repaired.
+    """
 
     @property
     def repair(self) -> Repair:
@@ -63,19 +70,26 @@ class RepairTerm(Term):
         """Growth where the repair's own pictures found gaps; children are anchored to where they are born."""
         if environment.step - self.start != max(1, round(GROW_AFTER * self.steps)):
             return self, model
-        count = len(model)
-        generator = environment.generator(f"repair {self.key} densify")
-        grown, _ = densify(model, environment.settings.densify, generator, self.trainable(model, environment))
+        count, settings = len(model), environment.settings.densify
+        grown, _ = densify(
+            model,
+            settings,
+            environment.generator(f"repair {self.key} densify"),
+            self.trainable(model, environment),
+            threshold=GROW_GRADIENT * settings.gradient,
+        )
         if len(grown) == count:
             return self, grown
-        # Cloned and split blobs, parents included, have new places and sizes by growth, not by drifting.
-        anchors = {}
-        changed = torch.ones(len(grown), dtype=torch.bool, device=grown.device)
-        changed[:count] = (grown.mean[:count] != model.mean).any(-1)
+        # Parents and children of splits have new places and sizes by growth, not by drifting.
+        grew = torch.ones(len(grown), dtype=torch.bool, device=grown.device)
+        grew[:count] = (grown.mean[:count] != model.mean).any(-1)
+        columns = {}
         for name in ("mean", "log_scale"):
             pinned = grown.columns[self.column(f"anchor.{name}")]
-            anchors[self.column(f"anchor.{name}")] = torch.where(changed[:, None], grown.columns[name], pinned)
-        return self, grown.with_columns(anchors)
+            columns[self.column(f"anchor.{name}")] = torch.where(grew[:, None], grown.columns[name], pinned)
+        firm = grown.columns[self.column("firm")].clone()
+        firm[count:] = NEWBORN_FIRMNESS
+        return self, grown.with_columns(columns | {self.column("firm"): firm})
 
     def loss(
         self, parameters: Mapping[str, Float[Tensor, "n ..."]], model: GaussianModel, environment: Environment
@@ -87,9 +101,10 @@ class RepairTerm(Term):
         if weight <= 0.0 or rows.numel() == 0:
             return None
         total = parameters["mean"].new_zeros(())
-        for name in ANCHORED:
+        firm = model.columns[self.column("firm")][rows]
+        for name, firmness in ANCHORED.items():
             off = parameters[name][rows] - model.columns[self.column(f"anchor.{name}")][rows]
-            total = total + (COLOR_ANCHOR if name == "color" else 1.0) * off.square().sum()
+            total = total + firmness * (firm[:, None] * off.square()).sum()
         return weight * total
 
     def trainable(self, model: GaussianModel, environment: Environment) -> Bool[Tensor, "n"]:
@@ -143,11 +158,12 @@ def start_repair(
         state={"part": partial},
     )
     pins = {term.column(f"anchor.{name}"): model.columns[name] for name in ANCHORED}
+    pins |= {term.column("member"): rows, term.column("firm"): torch.ones(len(model), device=model.device)}
     fresh = {
         "grown_gradient": torch.where(rows, 0.0, model.columns["grown_gradient"]),
         "grown_count": torch.where(rows, 0.0, model.columns["grown_count"]),
     }
-    return term, model.with_columns({term.column("member"): rows} | pins | fresh)
+    return term, model.with_columns(pins | fresh)
 
 
 def repair_after(

@@ -220,7 +220,7 @@ def test_a_file_is_scaled_turned_and_placed(creature, environment):
 
 def test_a_part_of_a_file(creature, environment):
     operation = AddFile(path="knight.ply", name="knight", part="head")
-    new, touched, _ = apply_edit(operation, creature, environment(load=lambda _: creature))
+    _, touched, _ = apply_edit(operation, creature, environment(load=lambda _: creature))
     assert int(touched.sum()) == 120
     with pytest.raises(OperationRefused, match="has no part 'sword'; its parts: head"):
         apply_edit(dataclasses.replace(operation, part="sword"), creature, environment(load=lambda _: creature))
