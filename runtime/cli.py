@@ -386,35 +386,18 @@ def train_prior(arguments: tuple[str, ...]) -> None:
 
 
 @main.command("settings")
+@click.option("--markdown", is_flag=True, help="As the reference page docs/settings.md.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def list_settings(as_json: bool) -> None:
+def list_settings(markdown: bool, as_json: bool) -> None:
     """List every setting with its default, range, unit and help."""
-    from interactive3d.runtime.settings import SPECS
+    import dataclasses
 
-    if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    p: {
-                        "default": s.default,
-                        "low": s.low,
-                        "high": s.high,
-                        "unit": s.unit,
-                        "choices": s.choices,
-                        "help": s.help,
-                    }
-                    for p, s in SPECS.items()
-                },
-                indent=2,
-            )
-        )
-        return
-    for path, spec in SPECS.items():
-        span = (
-            " | ".join(spec.choices)
-            if spec.choices
-            else "on | off"
-            if spec.kind == "bool"
-            else f"{spec.low:g} .. {spec.high:g} {spec.unit or ''}".strip()
-        )
-        click.echo(f"{path:<26}{spec.default!s:<10}{span}\n{'':<26}{spec.help}")
+    from interactive3d.runtime.settings import SPECS, reference_page, span_text
+
+    if markdown:
+        click.echo(reference_page(), nl=False)
+    elif as_json:
+        click.echo(json.dumps([dataclasses.asdict(spec) for spec in SPECS.values()], indent=2))
+    else:
+        for path, spec in SPECS.items():
+            click.echo(f"{path:<26}{spec.default!s:<10}{span_text(spec)}\n{'':<26}{spec.help}")

@@ -106,7 +106,8 @@ class GaussianModel:
             if not bool(torch.isfinite(value).all()):
                 bad = int((~torch.isfinite(value)).reshape(count, -1).any(-1).sum())
                 raise ValueError(f"{name}: {bad} of {count} blobs hold NaN or infinity; drop them first")
-        parameters = {name: value.detach().to(torch.float32).contiguous() for name, value in parameters.items()}
+        # Copies, so that nobody who holds the arguments can write into a model (nor hand it tensors of inference mode).
+        parameters = {name: value.detach().to(torch.float32).contiguous().clone() for name, value in parameters.items()}
         parameters["color"] = parameters["color"].clamp(0.0, 1.0)
         return cls({**parameters, **_fresh_state(count, parameters)})
 
