@@ -185,7 +185,7 @@ def _tree(path: Path) -> Mapping[str, Any]:
         raise FileProblem(
             path,
             f"holds a {type_name(tree)}, expected an object with 'camera_path' or 'keyframes'",
-            "see docs on camera paths",
+            'write {"keyframes": [{"position": [x, y, z], "target": [x, y, z], "fov": 40}, …]}',
         )
     return tree
 

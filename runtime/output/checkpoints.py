@@ -11,13 +11,13 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from torch import Tensor
 
 from interactive3d.runtime.output.atomic import atomic_file, remove_leftovers
 from interactive3d.runtime.output.digests import state_digest
-from interactive3d.runtime.output.problems import FileProblem, read_file, size_text
+from interactive3d.runtime.output.problems import FileProblem, open_file, size_text
 
 FORMAT = "interactive3d snapshot"
 VERSION = 1
@@ -72,8 +72,10 @@ def load_snapshot(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     import safetensors.torch
 
     path = Path(path)
-    content = read_file(path, at_most=MAX_SNAPSHOT)
-    metadata = _metadata(path, content)
+    with open_file(path, at_most=MAX_SNAPSHOT) as (stream, size):
+        metadata = _metadata(path, stream, size)
+        stream.seek(0)
+        content = stream.read(size)
     try:
         tensors = safetensors.torch.load(content)
     except Exception as error:
@@ -91,9 +93,8 @@ def read_snapshot_meta(path: str | Path) -> dict[str, Any]:
         FileProblem: as :func:`load_snapshot`, damage in the tensors excepted.
     """
     path = Path(path)
-    content = read_file(path, at_most=MAX_SNAPSHOT)
-    with _damage(path):
-        meta = json.loads(_metadata(path, content)["meta"])
+    with open_file(path, at_most=MAX_SNAPSHOT) as (stream, size), _damage(path):
+        meta = json.loads(_metadata(path, stream, size)["meta"])
         if isinstance(meta, dict):
             return meta
     raise FileProblem(path, "is damaged: its record is not an object", OLDER)
@@ -155,24 +156,24 @@ def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
 def _damage(path: Path) -> Iterator[None]:
     try:
         yield
-    except (ValueError, RecursionError, TypeError) as error:
+    except (ValueError, RecursionError, TypeError, KeyError, IndexError, OverflowError) as error:
         if isinstance(error, FileProblem):
             raise
         raise FileProblem(path, f"is damaged: {error}", OLDER) from error
 
 
-def _metadata(path: Path, content: bytes) -> dict[str, str]:
-    """The header's ``__metadata__``, checked before safetensors sees the file."""
-    length = int.from_bytes(content[:8], "little")
-    if len(content) < 8 or length > min(len(content) - 8, MAX_HEADER):
+def _metadata(path: Path, stream: BinaryIO, size: int) -> dict[str, str]:
+    """The header's ``__metadata__``, checked with the sizes that the header claims before any tensor is read."""
+    length = int.from_bytes(stream.read(8), "little")
+    if size < 8 or length > min(size - 8, MAX_HEADER):
         raise FileProblem(
             path,
-            f"is no snapshot or cut short: {size_text(len(content))}, its header would take {size_text(length)}",
+            f"is no snapshot or cut short: {size_text(size)}, its header would take {size_text(length)}",
             OLDER,
         )
     with _damage(path):
-        header = json.loads(content[8 : 8 + length])
-        found = header.get("__metadata__") if isinstance(header, dict) else None
+        header = json.loads(stream.read(length))
+        found = header.pop("__metadata__", None) if isinstance(header, dict) else None
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             raise FileProblem(
                 path,
@@ -187,5 +188,12 @@ def _metadata(path: Path, content: bytes) -> dict[str, str]:
             )
         if not all(isinstance(found.get(key), str) for key in ("meta", "sha256")):
             raise FileProblem(path, "is damaged: its record is missing", OLDER)
+        claimed = max((int(entry["data_offsets"][1]) for entry in header.values()), default=0)
+        if claimed != size - 8 - length:
+            raise FileProblem(
+                path,
+                f"is damaged: it should hold {size_text(claimed)} of tensors, but holds {size_text(size - 8 - length)}",
+                OLDER,
+            )
         return found
     raise AssertionError("unreachable")

@@ -13,7 +13,9 @@ from urllib.parse import unquote
 from interactive3d.runtime.output.ply_header import read_ply_header
 from interactive3d.runtime.output.problems import FileProblem, open_file, read_file, size_text
 
-MAX_MESH_FILE = 2 << 30
+MAX_MESH_FILE = 1 << 30
+# Text takes many times its size while it is parsed.
+MAX_TEXT_FILE = 256 << 20
 MAX_SIDE_FILE = 512 << 20
 # Decoded arrays may be somewhat larger than the file (shared views), never by much.
 DECODED_PER_BYTE = 4
@@ -73,7 +75,8 @@ def claim_of(path: Path) -> MeshClaim:
         FileProblem: unknown format, or claims that the file's size cannot hold.
     """
     suffix = path.suffix.lower()
-    with open_file(path, at_most=MAX_MESH_FILE) as (stream, size):
+    limit = MAX_TEXT_FILE if suffix in (".obj", ".off", ".gltf") else MAX_MESH_FILE
+    with open_file(path, at_most=limit) as (stream, size):
         start = stream.read(4)
         if start == b"glTF" or suffix == ".glb":
             return _check_glb(path, stream, size)

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from interactive3d.runtime.output.problems import FileProblem, size_text
 
 MAX_HEADER = 1 << 18
+_ROWS_AT_ONCE = 1 << 16
 # Text and lists are parsed number by number in Python.
 MAX_PARSED = 512 << 20
 _NUMPY = {
@@ -140,15 +141,29 @@ def ply_columns(
     # numpy tells of numbers that do not fit float32; whoever asked judges the rows.
     with np.errstate(all="ignore"):
         if header.format != "ascii" and not any(e.has_list for e in (*before, found)):
-            order = "<" if header.format == "little" else ">"
-            dtype = np.dtype([(p.name, order + _NUMPY[p.type]) for p in found.properties])
             stream.seek(header.data_offset + sum(e.count * e.least_bytes(text=False) for e in before))
-            data = np.frombuffer(stream.read(found.count * dtype.itemsize), dtype=dtype)
-            if len(data) != found.count:
-                raise FileProblem(path, f"ends after {len(data)} of {found.count} rows of {element!r}", AGAIN)
-        else:
-            data = _through_plyfile(path, stream, size, header, element)
+            return _fixed_rows(path, stream, header, found, wanted)
+        data = _through_plyfile(path, stream, size, header, element)
         return {name: np.array(data[name], dtype=np.float32) for name in wanted}
+
+
+def _fixed_rows(
+    path: Path, stream: BinaryIO, header: PlyHeader, element: PlyElement, wanted: Sequence[str]
+) -> dict[str, Float[np.ndarray, "n"]]:
+    order = "<" if header.format == "little" else ">"
+    dtype = np.dtype([(p.name, order + _NUMPY[p.type]) for p in element.properties])
+    columns = {name: np.empty(element.count, np.float32) for name in wanted}
+    # In pieces: a row may hold many coefficients that nobody asked for.
+    for start in range(0, element.count, _ROWS_AT_ONCE):
+        rows = min(_ROWS_AT_ONCE, element.count - start)
+        data = np.frombuffer(stream.read(rows * dtype.itemsize), dtype=dtype)
+        if len(data) != rows:
+            raise FileProblem(
+                path, f"ends after {start + len(data)} of {element.count} rows of {element.name!r}", AGAIN
+            )
+        for name, column in columns.items():
+            column[start : start + rows] = data[name]
+    return columns
 
 
 def _through_plyfile(path: Path, stream: BinaryIO, size: int, header: PlyHeader, element: str) -> np.ndarray:

@@ -109,8 +109,10 @@ class RunFolder:
     def script_path(self) -> Path:
         return self.path / SCRIPT
 
-    def output(self, name: str) -> Path:
+    def output(self, name: str, *, folder: bool = False) -> Path:
         """Path of a result of this run, remembered as the run's own; folders in between are made.
+
+        With ``folder`` the result is a folder of files: it is made, or found as an earlier stretch of the run left it.
 
         Raises:
             FileProblem: the name leads out of the folder, or is one of the folder's own files.
@@ -123,7 +125,7 @@ class RunFolder:
         if relative.parts[:1] in ((CHECKPOINTS,), (MARKER,), (LOCK,), (METRICS,), (RECORD,), (LOG,), (SCRIPT,)):
             raise FileProblem(name, "is a name that the run's folder uses itself", "choose another")
         target = self.path / relative
-        with writing(target):
+        with writing(target / "file" if folder else target):
             resolved = target.resolve()
             if not resolved.is_relative_to(self.path.resolve()):
                 raise FileProblem(

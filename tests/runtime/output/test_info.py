@@ -134,3 +134,27 @@ def test_random_files_of_every_kind_are_described_or_refused(tmp_path, survives,
     path = tmp_path / f"random.{suffix}"
     path.write_bytes(content)
     survives(lambda: describe_file(path))
+
+
+@pytest.mark.parametrize("suffix", ["ply", "splat", "glb", "gltf", "obj", "stl", "safetensors", "json", "png"])
+def test_files_of_four_gigabytes_are_refused_without_reading_them(tmp_path, survives, suffix):
+    """Sparse files: they take no room on the disk, but would fill the memory of a reader that trusts them."""
+    path = tmp_path / f"huge.{suffix}"
+    heads = {
+        "ply": b"ply\nformat binary_little_endian 1.0\nelement vertex 2147483648\nproperty uchar opacity\nend_header\n",
+        "glb": b"glTF\x02\0\0\0\xff\xff\xff\xff\xff\xff\xff\xeeJSON",
+        "safetensors": (2**32 - 100).to_bytes(8, "little"),
+    }
+    with path.open("wb") as stream:
+        stream.write(heads.get(suffix, b""))
+        stream.truncate(2**32)
+    assert survives(lambda: describe_file(path)) is not None
+
+
+def test_a_huge_snapshot_that_claims_less_is_refused_without_reading_it(tmp_path, survives):
+    path = tmp_path / snapshot_name(1)
+    save_snapshot(path, {"a": torch.zeros(2)}, {})
+    with path.open("r+b") as stream:
+        stream.truncate(2**32)
+    problem = survives(lambda: describe_file(path))
+    assert problem is not None and "should hold 8 bytes of tensors, but holds 4.3 GB" in str(problem)
