@@ -24,6 +24,7 @@ HIDDEN_STEP = 32  # the native kernels work on whole registers
 MAX_LEVELS = 32
 MAX_CAPACITY = 1 << 24
 MAX_RESOLUTION = 1 << 16
+MAX_EXTRA = 1024
 MAX_POINTS = (1 << 31) - 1
 
 KERNEL = _library.register(
@@ -66,21 +67,34 @@ class GridLayout:
             ValueError: a number that is out of range, with what was expected.
         """
         _check(1 <= levels <= MAX_LEVELS, "levels", f"1 to {MAX_LEVELS}", levels)
-        _check(features in FEATURES, "features", "1, 2, 4 or 8", features)
         powers = capacity > 0 and capacity & (capacity - 1) == 0
         _check(powers and capacity <= MAX_CAPACITY, "capacity", f"a power of two up to {MAX_CAPACITY}", capacity)
         _check(base_resolution >= 1, "base_resolution", "at least 1", base_resolution)
         _check(growth >= 1.0, "growth", "at least 1", growth)
-        _check(
-            hidden > 0 and hidden % HIDDEN_STEP == 0 and hidden <= 256,
-            "hidden",
-            f"a multiple of {HIDDEN_STEP} up to 256",
-            hidden,
-        )
         resolutions = tuple(int(base_resolution * growth**level) for level in range(levels))
         _check(resolutions[-1] <= MAX_RESOLUTION, "growth", f"a finest level of at most {MAX_RESOLUTION} cells", growth)
         entries = tuple(min((r + 1) ** 3, capacity) for r in resolutions)
-        return cls(features, hidden, extra, resolutions, entries)
+        layout = cls(features, hidden, extra, resolutions, entries)
+        layout.check()
+        return layout
+
+    def check(self) -> None:
+        """Whether the native kernels can work on it; files are checked by this.
+
+        Raises:
+            ValueError: a number that is out of range, with what was expected.
+        """
+        _check(self.features in FEATURES, "features", "1, 2, 4 or 8", self.features)
+        whole = self.hidden > 0 and self.hidden % HIDDEN_STEP == 0 and self.hidden <= 256
+        _check(whole, "hidden", f"a multiple of {HIDDEN_STEP} up to 256", self.hidden)
+        _check(0 <= self.extra <= MAX_EXTRA, "extra", f"0 to {MAX_EXTRA}", self.extra)
+        _check(1 <= len(self.resolutions) <= MAX_LEVELS, "levels", f"1 to {MAX_LEVELS}", len(self.resolutions))
+        for resolution, entries in zip(self.resolutions, self.entries, strict=True):
+            _check(1 <= resolution <= MAX_RESOLUTION, "resolution", f"1 to {MAX_RESOLUTION}", resolution)
+            dense = entries == (resolution + 1) ** 3
+            hashed = 0 < entries <= MAX_CAPACITY and entries & (entries - 1) == 0
+            _check(dense or hashed, "entries", f"{(resolution + 1) ** 3} or a power of two", entries)
+            _check(entries <= MAX_CAPACITY, "entries", f"at most {MAX_CAPACITY}", entries)
 
     @property
     def numbers(self) -> list[int]:

@@ -1,0 +1,119 @@
+"""Distillation and refinement: they learn, they are deterministic, they change only what they may."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from interactive3d.runtime.field.convert import UNSEEN, distill
+from interactive3d.runtime.field.distill import picture_side, psnr_against_splats, rate_factor
+from interactive3d.runtime.field.field import HashGridField
+from interactive3d.runtime.field.refine import begin_refinement, make_region, refine_step, sphere_box
+from interactive3d.runtime.operations.base import seeded_generator
+from interactive3d.runtime.scene.camera import Camera
+from interactive3d.runtime.settings import RefineSettings, Settings
+from tests.runtime.field.known import ball_blobs, ball_field
+
+QUICK = {
+    "field.levels": 5,
+    "field.capacity": 4096,
+    "field.step": 0.03,
+    "distill.size": 64,
+    "distill.rays": 256,
+}
+LEARNT = 16.0  # dB after a few dozen tiny steps; untrained it is below 10
+CENTER, BALL = (0.0, 0.0, 0.55), 0.2
+SMALL = RefineSettings(levels=4, capacity=4096, refresh=3)
+
+
+def quick_settings() -> Settings:
+    settings = Settings()
+    for path, value in QUICK.items():
+        settings = settings.set(path, value)
+    return settings
+
+
+def distilled(steps: int) -> HashGridField:
+    return distill(ball_blobs(), quick_settings(), lambda step, purpose: seeded_generator(5, step, purpose), steps)
+
+
+def test_distillation_learns_and_repeats_to_the_bit() -> None:
+    field = distilled(60)
+    assert psnr_against_splats(field, ball_blobs(), list(UNSEEN), 48) > LEARNT
+    again = distilled(4)
+    assert torch.equal(again.params, distilled(4).params)
+    assert not torch.equal(again.params, field.params)
+
+
+@pytest.mark.slow
+def test_distillation_of_ten_thousand_blobs_reaches_thirty_decibels() -> None:
+    model = ball_blobs(10_000)
+    field = distill(model, Settings(), lambda step, purpose: seeded_generator(0, step, purpose))
+    assert psnr_against_splats(field, model, list(UNSEEN), 256) >= 30.0
+
+
+def test_blobs_out_of_reach_are_refused() -> None:
+    model = ball_blobs()
+    far = model.with_columns({"mean": model.mean + 10.0})
+    with pytest.raises(ValueError, match="no blobs lie in the cube"):
+        distill(far, quick_settings(), lambda step, purpose: seeded_generator(0, step, purpose), 1)
+
+
+def test_pictures_grow_and_step_sizes_rise_and_fall() -> None:
+    assert [picture_side(p, 256) for p in (0.0, 0.3, 0.7, 1.0)] == [64, 128, 256, 256]
+    assert rate_factor(0.0) < rate_factor(0.1) == 1.0
+    assert rate_factor(0.99) < 0.2
+
+
+class TowardsRed:
+    """A picture loss whose answer is known: everything that is seen becomes red."""
+
+    def __call__(self, images: torch.Tensor, cameras: Sequence[Camera]) -> tuple[torch.Tensor, float]:
+        error = images - torch.tensor([1.0, 0.0, 0.0])
+        return error / error[..., 0].numel(), float(error.square().mean())
+
+
+def test_refinement_learns_only_in_its_region() -> None:
+    field = ball_field(step=0.02)
+    region = make_region(field, "a", sphere_box(CENTER, BALL), None, SMALL, torch.Generator().manual_seed(0))
+    state = begin_refinement(field, region)
+    camera = Camera(position=(0.0, 0.0, 2.5), target=CENTER, fov=10.0)
+    values = []
+    for i in range(25):
+        state, value = refine_step(
+            state, TowardsRed(), [camera], 16, torch.ones(1, 3), i + 1, SMALL, seeded_generator(0, i, "refine")
+        )
+        values.append(value)
+    assert values[-1] < 0.5 * values[0]
+    assert state.field.params is field.params  # the base is not even copied
+    points = torch.rand(3000, 3, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    outside = (points - torch.tensor(CENTER)).norm(dim=-1) > BALL
+    assert torch.equal(state.field.raw(points)[outside], field.raw(points)[outside])
+
+
+class Opaque:
+    """A picture loss that wants matter wherever the camera looks."""
+
+    def __call__(self, images: torch.Tensor, cameras: Sequence[Camera]) -> tuple[torch.Tensor, float]:
+        # On a white background whatever is darker than white is matter.
+        return torch.full_like(images, 1.0 / images.numel()), float(images.mean())
+
+
+def test_refinement_can_grow_surface_beyond_the_base() -> None:
+    field = ball_field(radius=0.3, step=0.02)
+    center, ball = (0.0, 0.0, 0.35), 0.3
+    region = make_region(field, "a", sphere_box(center, ball), None, SMALL, torch.Generator().manual_seed(0))
+    state = begin_refinement(field, region)
+    camera = Camera(position=(2.5, 0.0, 0.35), target=(0.0, 0.0, 0.35), fov=12.0)
+    for i in range(40):
+        state, _ = refine_step(
+            state, Opaque(), [camera], 16, torch.ones(1, 3), i + 1, SMALL, seeded_generator(0, i, "refine")
+        )
+    grown = state.field.region("a").mask
+    assert int(grown.sum()) > int(region.mask.sum())
+    assert not (grown.bool() & ~region.shape.bool()).any()
+    # Beyond every cell in which the base speaks there is matter now.
+    axis = torch.arange(20) / 20 * 0.15 + 0.46
+    points = torch.stack([torch.zeros(20), torch.zeros(20), axis], -1)
+    assert float(field.density_color(points)[0].max()) == 0.0
+    assert float(state.field.density_color(points)[0].max()) > 0.5
