@@ -401,3 +401,7 @@ def list_settings(markdown: bool, as_json: bool) -> None:
     else:
         for path, spec in SPECS.items():
             click.echo(f"{path:<26}{spec.default!s:<10}{span_text(spec)}\n{'':<26}{spec.help}")
+
+
+if __name__ == "__main__":
+    main()

@@ -31,6 +31,12 @@ def ball(
 
 
 @pytest.fixture
+def make_ball() -> Callable[..., GaussianModel]:
+    """The function `ball`, for tests that need several."""
+    return ball
+
+
+@pytest.fixture
 def red_ball() -> GaussianModel:
     """150 red blobs in a ball of radius 0.4 at the origin."""
     return ball()

@@ -1,0 +1,160 @@
+"""Scripts run into folders: what they leave, that they can be stopped, killed, resumed and verified."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from interactive3d.runtime.engine.run import Report, Run, read_record, replay_digest
+from interactive3d.runtime.engine.script import load_script
+from interactive3d.runtime.engine.snapshots import digest
+from interactive3d.runtime.output.problems import FileProblem
+from interactive3d.runtime.output.splat_files import read_splats, write_splats
+from interactive3d.runtime.scene.gaussians import GaussianModel
+
+STEPS = 30
+SCRIPT = f"""
+prompt "goal"
+seed 5
+steps {STEPS}
+guidance reference "goal.ply"
+set guidance.size 24
+set camera.batch 2
+set repair.steps 4
+splats 150 in sphere at (0, 0, 0) radius 0.4
+part top = box (-1, 0.1, -1) .. (1, 1, 1)
+at step 5 rotate top by 30 deg about y
+at step 12 drag from (0, 0.4, 0) to (0, 0.6, 0) radius 0.2 deformable over 6 steps
+at step 20 add "goal.ply" at (0.6, 0, 0) scale 0.3 as second
+every 10 steps checkpoint
+at step 3 record timelapse "growth.gif" every 6 steps
+at end {{
+  export splats "end.ply"
+  snapshot "front.png" from orbit azimuth 0 elevation 10 size 64
+  record turntable "turntable.mp4" seconds 0.2 size 64
+}}
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path, make_ball: Callable[..., GaussianModel]) -> Path:
+    write_splats(make_ball(1, center=(0.1, 0.0, 0.0), color=(0.1, 0.2, 0.9)), tmp_path / "goal.ply")
+    path = tmp_path / "small.sculpt"
+    path.write_text(SCRIPT)
+    return path
+
+
+def started(script: Path, folder: Path, **options: object) -> Run:
+    loaded = load_script(script)
+    assert loaded.program is not None, loaded.diagnostics
+    return Run(loaded.program, script, folder, **options)  # type: ignore[arg-type]
+
+
+def test_a_run_leaves_everything_that_it_promises(script: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    result = started(script, folder).go()
+    assert result.complete and result.state.step == STEPS
+    for name in (
+        "contact.png",
+        "splats.ply",
+        "end.ply",
+        "front.png",
+        "turntable.mp4",
+        "growth.gif",
+        "script/small.sculpt",
+        "script/goal.ply",
+    ):
+        assert (folder / name).stat().st_size > 0, name
+    with Image.open(folder / "front.png") as front:
+        assert front.size == (64, 64)
+    assert len(read_splats(folder / "end.ply")) == len(result.state.model)
+    record = json.loads((folder / "run.json").read_text())
+    assert record["state_digest"] == digest(result.state) and record["seed"] == 5 and record["steps"] == STEPS
+    assert [(o["step"], o["text"].split()[3]) for o in record["operations"] if o["text"].startswith("at step")] == [
+        (3, "record"),
+        (5, "rotate"),
+        (12, "drag"),
+        (20, "add"),
+    ]
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(r["step"]) for r in rows] == list(range(1, STEPS + 1))
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    assert len(list((folder / "checkpoints").glob("*.safetensors"))) >= 3
+
+
+def test_verify_runs_it_again_to_the_same_digest(script: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    started(script, folder).go()
+    record = read_record(folder)
+    loaded = load_script(folder / "script" / record["script"])
+    assert loaded.program is not None
+    assert replay_digest(loaded.program, record, Report()) == record["state_digest"]
+
+
+def test_a_stopped_run_goes_on_and_ends_the_same(script: Path, tmp_path: Path) -> None:
+    straight = started(script, tmp_path / "straight").go()
+    run = started(script, tmp_path / "out")
+    run.report.stepped = lambda state, steps, seconds: run.session.stop() if state.step == 14 else None
+    stopped = run.go()
+    assert not stopped.complete and stopped.state.step == 14
+    resumed = started(script, tmp_path / "out", resume=True).go()
+    assert resumed.complete and resumed.digest == straight.digest
+    with (tmp_path / "out" / "metrics.csv").open() as file:
+        assert [int(r["step"]) for r in csv.DictReader(file)] == list(range(1, STEPS + 1))
+
+
+def test_another_script_is_not_resumed(script: Path, tmp_path: Path) -> None:
+    started(script, tmp_path / "out").go()
+    script.write_text(SCRIPT.replace("by 30 deg", "by 31 deg"))
+    with pytest.raises(FileProblem, match="another script"):
+        started(script, tmp_path / "out", resume=True)
+
+
+def test_a_folder_with_somebodys_files_is_refused(script: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("x")
+    with pytest.raises(FileProblem, match="choose another"):
+        started(script, folder)
+    assert (folder / "thesis.tex").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_ends_the_same(script: Path, tmp_path: Path) -> None:
+    """kill -9 at arbitrary moments, resumed each time, against the undisturbed run."""
+    command = [
+        sys.executable,
+        "-m",
+        "interactive3d.runtime.cli",
+        "run",
+        str(script),
+        "--headless",
+        "--log-level",
+        "quiet",
+    ]
+    subprocess.run([*command, "--out", str(tmp_path / "straight")], check=True, capture_output=True)
+    wanted = json.loads((tmp_path / "straight" / "run.json").read_text())["state_digest"]
+    out = [*command, "--out", str(tmp_path / "out")]
+    for attempt in range(4):
+        process = subprocess.Popen(
+            [*out, *(["--resume"] if attempt else [])], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            done = len(list((tmp_path / "out").glob("checkpoints/*.safetensors")))
+            if done > attempt:
+                break
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    subprocess.run([*out, "--resume"], check=True, capture_output=True)
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["state_digest"] == wanted
