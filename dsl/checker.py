@@ -201,7 +201,8 @@ class Checker:
         if label is not None:
             members = (*members, own)
             name = label.name
-        inner = frame.inner(when=when, label=name, members=members)
+        moment = frame.moment if node.moment is None else (self.reporter.source, node.moment.start, node.moment.end)
+        inner = frame.inner(when=when, label=name, members=members, moment=moment)
         before = self.frame
         self.frame = inner
         try:
@@ -305,7 +306,7 @@ class Checker:
         elif operation.steps_setting is not None and begins is not None:
             length = self.length(operation)
             over = None if length is None else begins + length
-        placed = Placed(operation, source, start, end, begins, over, len(self.placed))
+        placed = Placed(operation, source, start, end, begins, over, len(self.placed), self.frame.moment)
         self.placed.append(placed)
         for members in self.frame.members:
             members.append(placed)

@@ -20,6 +20,8 @@ class Placed:
     begins: int | None
     ends: int | None
     order: int
+    # Where its moment is written.
+    moment: tuple[Source, int, int] | None = None
 
 
 @dataclass(slots=True)
@@ -49,6 +51,7 @@ class Frame:
     library: str | None = None
     dry: bool = False
     members: tuple[list[Placed], ...] = field(default=())
+    moment: tuple[Source, int, int] | None = None
 
     def inner(self, **changes: Any) -> "Frame":
         return replace(self, depth=self.depth + 1, **changes)

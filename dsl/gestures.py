@@ -169,7 +169,13 @@ class Gestures:
             bound = bound.value.names.get(rest)
             if bound is None:
                 guess = near(rest, names)
-                help_ = f"did you mean `{head}.{guess}`?" if guess else None
+                help_ = (
+                    f"did you mean `{head}.{guess}`?"
+                    if guess
+                    else f"its gestures are {', '.join(names)}"
+                    if names
+                    else None
+                )
                 self.report("E0213", node.start, node.end, space=head, name=rest, help=help_)
                 return None
         elif bound is not None and bound.value is BAD:

@@ -25,6 +25,7 @@ _TOKEN = re.compile(
     | (?P<sign>->|<=|>=|==|!=|\.\.(?!\.)|[-+*/^&=<>:,{}()\[\]])
     | (?P<badnumber>\.?\d(?:[eE][+-]|\w|\.(?!\.))*)
     | (?P<badstring>"[^\n]*)
+    | (?P<quoted>[“”„«»‘’'`][^“”„«»‘’'`\n]*[“”„«»‘’'`]?)
     | (?P<end>\Z)
     | (?P<other>.)
     )""",
@@ -174,9 +175,6 @@ def _nothing(text: str, comments: list[tuple[int, int]]) -> Tokens:
     return tokens
 
 
-_QUOTES = "“”„«»‘’'`"
-
-
 def _fault(match: re.Match[str], text: str, tokens: Tokens, report: Report) -> None:
     group = match.lastgroup or "other"
     start, end = match.span(group)
@@ -187,7 +185,8 @@ def _fault(match: re.Match[str], text: str, tokens: Tokens, report: Report) -> N
     elif group == "badstring":
         report("E0102", start, end)
         tokens.add("STRING", found.rstrip("\\") + '"', start, end)
-    elif found in _QUOTES:
-        report("E0102", start, end, quote=found)
+    elif group == "quoted":
+        report("E0102", start, end)
+        tokens.add("STRING", '"' + found[1:-1].replace("\\", "").replace('"', "") + '"', start, end)
     else:
         report("E0101", start, end, char=found)

@@ -23,6 +23,8 @@ def _excerpt(
     if source is None:
         return lines
     text = source.line_text(min(span.line, len(source.line_starts)))
+    # A control character would upset the terminal.
+    text = "".join(char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
     first = span.column - 1
     last = span.end_column - 1 if span.end_line == span.line else len(text)
     shift = max(0, first - _WIDTH // 2) if len(text) > _WIDTH else 0

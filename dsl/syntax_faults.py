@@ -2,6 +2,7 @@
 
 from difflib import get_close_matches
 
+from interactive3d.dsl.functions import FUNCTIONS
 from interactive3d.dsl.lexer import Report, Tokens
 from interactive3d.dsl.tables import END, Tables
 
@@ -36,6 +37,7 @@ _OPERATORS = {
     "__ANON_4",
     "__ANON_5",
 }
+_UNSIGNED = ("set", "prompt", "avoid", "seed", "steps", "guidance")
 # Words that people know from other tools -> what Sculpt calls them.
 _SYNONYMS = {
     "delete": "remove",
@@ -99,8 +101,10 @@ def expectation(table: Tables, terminals: set[str]) -> str:
     if {"NUMBER", "LPAR"} <= rest:
         phrases.append("a shape or part" if "SPHERE" in rest and "MINUS" not in rest else "a value")
         rest -= _EXPRESSION | _SHAPES | {"COLOR"}
-    elif "PLUS" in rest and "STAR" in rest:
+    elif "PLUS" in rest:
         rest -= _OPERATORS
+    if {"DRAG", "LBRACE"} <= rest:
+        return "a statement" if "LET" in rest else "an operation, the call of a gesture or a block"
     words = sorted(spell(table, terminal) for terminal in rest if terminal not in _KINDS)
     kinds = sorted(spell(table, terminal) for terminal in rest if terminal in _KINDS and terminal not in (END, "_NL"))
     phrases += kinds + words
@@ -160,6 +164,21 @@ def describe(table: Tables, states: list[int], tokens: Tokens, at: int, report: 
         _statement_fault(table, tokens, at, begins_statement, report)
         return
     statement = _statement(table, tokens, at)
+    if can == {"COLON"} and tokens.types[at - 1] == "NAME":
+        _label_fault(table, tokens, at, report)
+        return
+    if (terminal == "OVER" and "FOR" in can) or (terminal == "FOR" and "OVER" in can):
+        right = "for" if terminal == "OVER" else "over"
+        report(
+            "E0109",
+            start,
+            end,
+            text=text,
+            statement=statement,
+            help=f"`{statement}` lasts `{right} N steps`",
+            replace=right,
+        )
+        return
     if "_NL" in can and terminal in table.actions[table.start] and terminal not in ("NAME", "CALL", "LBRACE"):
         report("E0117", start, end, text=text)
         return
@@ -169,7 +188,7 @@ def describe(table: Tables, states: list[int], tokens: Tokens, at: int, report: 
     if can == {"CALL"} and terminal == "NAME" and tokens.types[at + 1] == "LPAR":
         report("E0118", tokens.starts[at + 1], tokens.ends[at + 1], name=text)
         return
-    if terminal == "LPAR" and at and tokens.types[at - 1] == "NAME":
+    if terminal == "LPAR" and at and tokens.types[at - 1] == "NAME" and tokens.texts[at - 1] in FUNCTIONS:
         report("E0118", start, end, name=tokens.texts[at - 1])
         return
     options = sorted(table.spelling[t] for t in can if t in table.spelling and table.spelling[t].isalpha())
@@ -179,11 +198,32 @@ def describe(table: Tables, states: list[int], tokens: Tokens, at: int, report: 
             help_ = f"did you mean `{near[0]}`?" if near else f"expected {expected}"
             report("E0109", start, end, text=text, statement=statement, help=help_)
             return
+    if (terminal == "OVER" and "FOR" in can) or (terminal == "FOR" and "OVER" in can):
+        right = "for" if terminal == "OVER" else "over"
+        report(
+            "E0109",
+            start,
+            end,
+            text=text,
+            statement=statement,
+            help=f"`{statement}` lasts `{right} N steps`",
+            replace=right,
+        )
+        return
     found = f"`{text}`" if terminal not in _KINDS or terminal in ("NUMBER", "NAME") else _KINDS[terminal]
     if text in table.words and {"NUMBER", "LPAR"} <= can:
         report("E0120", start, end, text=text, expected=expected)
         return
-    report("E0110", start, end, expected=expected, found=found)
+    help_ = f"`{statement}` takes its value without a sign" if text == "=" and statement in _UNSIGNED else None
+    report("E0110", start, end, expected=expected, found=found, help=help_)
+
+
+def _label_fault(table: Tables, tokens: Tokens, at: int, report: Report) -> None:
+    """A name at the beginning of a line, and no `:` behind it: a misspelt statement, or a call with a space in it."""
+    if tokens.types[at] == "LPAR":
+        report("E0118", tokens.starts[at], tokens.ends[at], name=tokens.texts[at - 1])
+    else:
+        _statement_fault(table, tokens, at - 1, True, report)
 
 
 def _statement_fault(table: Tables, tokens: Tokens, at: int, first: bool, report: Report) -> None:
@@ -192,7 +232,12 @@ def _statement_fault(table: Tables, tokens: Tokens, at: int, first: bool, report
     start, end = tokens.starts[at], tokens.ends[at]
     words = sorted(table.spelling[t] for t in table.actions[table.start] if t in table.spelling)
     words = [word for word in words if word.isalpha()]
-    if text.isidentifier():
+    if text in words:
+        report("E0110", start, end, expected="an operation", found=f"`{text}`")
+    elif text in table.words:
+        help_ = "a statement ends with its line; inside ( ) and [ ] it goes on"
+        report("E0108", start, end, text=text, help=help_)
+    elif text.isidentifier():
         near = get_close_matches(text, words, 1, 0.6)
         meant = _SYNONYMS.get(text) or (near[0] if near else None)
         help_ = (

@@ -87,7 +87,8 @@ class Timeline:
                     self.report("W0807", placed, first=begins, steps=self.steps)
                 continue
             if begins is not None and begins >= self.steps:
-                self.report("E0601", placed, step=begins, steps=self.steps)
+                place = placed.moment or (placed.source, placed.start, placed.end)
+                self.checker.reporter.report_at("E0601", *place, step=begins, steps=self.steps)
             elif placed.ends is not None and placed.ends > self.steps:
                 self.report("E0602", placed, until=placed.ends, steps=self.steps, over=placed.ends - self.steps)
 
