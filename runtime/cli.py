@@ -382,7 +382,7 @@ def train_prior(arguments: tuple[str, ...]) -> None:
     """Train the embedded prior anew or go on training it; --help lists its options."""
     from interactive3d.runtime.guidance.embedded.train import main as train
 
-    sys.exit(train(list(arguments)))
+    train(list(arguments))
 
 
 @main.command("settings")

@@ -383,12 +383,9 @@ def reference_page() -> str:
         ]
         for declared in SPECS.values():
             if declared.path.startswith(group.name + "."):
-                value = (
-                    {True: "on", False: "off"}.get(declared.default, declared.default)
-                    if declared.kind == "bool"
-                    else declared.default
-                )
-                shown = f"{value:g}" if isinstance(value, float) else str(value)
+                value = declared.default
+                word = "on" if value else "off"
+                shown = word if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
                 lines.append(
                     f"| `{declared.path}` | {shown} | {span_text(declared).replace('|', '&#124;')} | {declared.help} |"
                 )
