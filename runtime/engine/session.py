@@ -233,7 +233,9 @@ class Session:
         operation = entry.operation
         state = dataclasses.replace(before, fired={**before.fired, entry.index: before.step})
         if entry.submitted:
-            self._undo.append(before)
+            # Without the operation itself, or the boundary that undo leads to would carry it out again.
+            place = entry.index - len(self.operations)
+            self._undo.append(dataclasses.replace(before, journal=before.journal[:place]))
             self._redo.clear()
         try:
             state, message, watched = self._dispatch(operation, state)
