@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 
 from interactive3d.dsl.operations import (
@@ -17,10 +18,14 @@ from interactive3d.dsl.operations import (
     SnapshotImage,
 )
 from interactive3d.runtime.engine.session import Interaction
+from interactive3d.runtime.engine.stage2 import scene_of
 from interactive3d.runtime.engine.state import RunState
-from interactive3d.runtime.operations.base import OperationRefused
+from interactive3d.runtime.field import HashGridField, render_field, save_field
+from interactive3d.runtime.field.convert import field_to_mesh, mesh_settings, splats_to_mesh
+from interactive3d.runtime.operations.base import OperationRefused, seeded_generator
 from interactive3d.runtime.output.atomic import write_text
 from interactive3d.runtime.output.pictures import SheetRow, contact_sheet, load_picture, save_picture, to_bytes
+from interactive3d.runtime.output.problems import FileProblem
 from interactive3d.runtime.output.run_folder import RunFolder
 from interactive3d.runtime.output.splat_files import write_splats
 from interactive3d.runtime.output.video import write_video
@@ -52,13 +57,20 @@ def camera_of(view: OrbitView | None) -> Camera:
     )
 
 
-def picture(model: GaussianModel, camera: Camera, width: int, height: int) -> UInt8[np.ndarray, "h w 3"]:
+Scene = GaussianModel | HashGridField
+"""What a picture shows: splats, or the field that they have become."""
+
+
+def picture(scene: Scene, camera: Camera, width: int, height: int) -> UInt8[np.ndarray, "h w 3"]:
     """One picture on white, eight bits a channel."""
-    color = render(model, [camera], width, height).color[0]
+    draw = render_field if isinstance(scene, HashGridField) else render
+    color = draw(scene, [camera], width, height).color[0]  # type: ignore[arg-type]
     return (color.clamp(0, 1) * 255 + 0.5).to("cpu").byte().numpy()
 
 
-def write_output(operation: OutputOperation, state: RunState, folder: RunFolder, tell: Callable[[str], None]) -> str:
+def write_output(
+    operation: OutputOperation, state: RunState, folder: RunFolder, tell: Callable[[str], None], seed: int = 0
+) -> str:
     """Carry out a snapshot, an export or a turntable; returns what to say about it.
 
     Raises:
@@ -74,21 +86,49 @@ def write_output(operation: OutputOperation, state: RunState, folder: RunFolder,
             path = folder.output(_named(operation.path, state.step))
             width = _side(operation.width or PICTURE_SIZE)
             height = _side(operation.height or operation.width or PICTURE_SIZE)
-            save_picture(path, picture(state.model, camera_of(operation.view), width, height))
+            save_picture(path, picture(scene_of(state), camera_of(operation.view), width, height))
         case Export(kind=ExportKind.SPLATS):
             path = folder.output(_named(operation.path, state.step))
             write_splats(state.model, path)
         case RecordTurntable():
             path = folder.output(_named(operation.path, state.step))
-            path = record_turntable(state.model, path, operation, tell)
+            path = record_turntable(scene_of(state), path, operation, tell)
+        case Export(kind=ExportKind.MESH):
+            path = folder.output(_named(operation.path, state.step))
+            return f"wrote {path.relative_to(folder.path)}: {_export_mesh(operation, state, path, seed, tell)}"
+        case Export(kind=ExportKind.FIELD):
+            if state.field is None:
+                raise OperationRefused(f"step {state.step}: there is no field to export yet; `distill` makes it")
+            path = save_field(folder.output(_named(operation.path, state.step)), state.field.field)
         case _:
-            raise OperationRefused(
-                f"step {state.step}: {operation.keyword} of a mesh or field needs stage II, which this version does not have"
-            )
+            raise OperationRefused(f"step {state.step}: {operation.keyword} is not known to this version")
     return f"wrote {path.relative_to(folder.path)}"
 
 
-def record_turntable(model: GaussianModel, path: Path, operation: RecordTurntable, tell: Callable[[str], None]) -> Path:
+def _export_mesh(operation: Export, state: RunState, path: Path, seed: int, tell: Callable[[str], None]) -> str:
+    """The field's surface; splats that have not been distilled are, on the side, without changing the run."""
+    scene = scene_of(state)
+    try:
+        settings = mesh_settings(
+            state.settings, resolution=operation.resolution, texture=operation.texture, faces=operation.faces
+        )
+        threshold = None if operation.threshold in (None, "auto") else float(operation.threshold)
+        if isinstance(scene, HashGridField):
+            mesh = field_to_mesh(scene, path, settings, threshold=threshold, tell=tell)
+        else:
+
+            def randomness(step: int, purpose: str) -> torch.Generator:
+                return seeded_generator(seed, state.step, f"export {step} {purpose}")
+
+            mesh = splats_to_mesh(scene, path, settings, randomness, threshold=threshold, tell=tell)
+    except FileProblem:
+        raise
+    except ValueError as error:
+        raise OperationRefused(f"step {state.step}: export mesh: {error}") from error
+    return f"{len(mesh.vertices)} vertices, {len(mesh.faces)} faces"
+
+
+def record_turntable(model: Scene, path: Path, operation: RecordTurntable, tell: Callable[[str], None]) -> Path:
     """Film the model from a camera that goes once around; returns the path written, which differs where no encoder is there."""
     width = _side(operation.width or VIDEO_SIZE)
     height = _side(operation.height or operation.width or VIDEO_SIZE)
@@ -111,7 +151,7 @@ def record_turntable(model: GaussianModel, path: Path, operation: RecordTurntabl
 
 
 def film(
-    model: GaussianModel,
+    model: Scene,
     path: Path,
     cameras: list[Camera],
     width: int,
@@ -136,11 +176,11 @@ class Timelapses:
     def frame(self, operation: OutputOperation, state: RunState, last: bool) -> None:
         """Take the frame of this boundary; after the last one, make the video."""
         assert isinstance(operation, RecordTimelapse)
-        frames = self.folder.output(f"frames/{Path(operation.path).stem}")
+        frames = self.folder.output(f"frames/{Path(operation.path).stem}", folder=True)
         if len(state.model):
             save_picture(
                 frames / f"{state.step:07d}.png",
-                picture(state.model, camera_of(operation.view), VIDEO_SIZE, VIDEO_SIZE),
+                picture(scene_of(state), camera_of(operation.view), VIDEO_SIZE, VIDEO_SIZE),
             )
         if last:
             files = [p for p in sorted(frames.glob("*.png")) if int(p.stem) <= state.step]
@@ -174,7 +214,7 @@ class ContactSheet:
         self.count += 1
         for word, state in states:
             for i, view in enumerate(SHEET_VIEWS):
-                save_picture(self.folder / f"{stem}_{word}_{i}.png", _sheet_picture(state.model, *view))
+                save_picture(self.folder / f"{stem}_{word}_{i}.png", _sheet_picture(scene_of(state), *view))
         seen = max(state.step for _, state in states)
         effect = interaction.effect
         note = {
@@ -197,7 +237,7 @@ class ContactSheet:
             title = f"step {note['step']}: {_shortened(note['text'])}"
             rows.append(SheetRow(title=title, subtitle=note["done"], images=images, captions=captions))
         if len(final.model):
-            around = [_sheet_picture(final.model, azimuth, TURNTABLE_ELEVATION) for azimuth in END_AZIMUTHS]
+            around = [_sheet_picture(scene_of(final), azimuth, TURNTABLE_ELEVATION) for azimuth in END_AZIMUTHS]
             captions = [f"azimuth {azimuth:.0f}" for azimuth in END_AZIMUTHS]
             subtitle = f"{len(final.model)} blobs"
             rows.append(
@@ -206,10 +246,10 @@ class ContactSheet:
         contact_sheet(rows, path, heading=heading, tile=SHEET_SIZE)
 
 
-def _sheet_picture(model: GaussianModel, azimuth: float, elevation: float) -> UInt8[np.ndarray, "h w 3"]:
-    if len(model) == 0:
+def _sheet_picture(scene: Scene, azimuth: float, elevation: float) -> UInt8[np.ndarray, "h w 3"]:
+    if isinstance(scene, GaussianModel) and len(scene) == 0:
         return np.full((SHEET_SIZE, SHEET_SIZE, 3), 255, np.uint8)
-    return picture(model, Camera.orbit(azimuth, elevation), SHEET_SIZE, SHEET_SIZE)
+    return picture(scene, Camera.orbit(azimuth, elevation), SHEET_SIZE, SHEET_SIZE)
 
 
 def _shortened(text: str, most: int = 110) -> str:

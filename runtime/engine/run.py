@@ -98,7 +98,7 @@ class Run:
         self._started = time.monotonic()
         self._saved = self._started
         hooks = Hooks(
-            output=lambda operation, state: write_output(operation, state, self.folder, self.report.message),
+            output=lambda operation, state: write_output(operation, state, self.folder, self.report.message, self.seed),
             checkpoint=self._checkpoint,
             frame=self.timelapses.frame,
             effect=self.report.effect,

@@ -19,18 +19,17 @@ from interactive3d.dsl.operations import (
     AtStep,
     Checkpoint,
     ControlOperation,
-    Distill,
     EditOperation,
     Operation,
     OutputOperation,
     Pause,
     Print,
     Ramp,
-    Refine,
     SetValue,
     TermOperation,
 )
 from interactive3d.dsl.program import RepairPolicy
+from interactive3d.runtime.engine import stage2
 from interactive3d.runtime.engine.schedule import Schedule
 from interactive3d.runtime.engine.state import Effect, Entry, RunState
 from interactive3d.runtime.engine.trainer import Trainer
@@ -219,6 +218,9 @@ class Session:
     def _finish_terms(self) -> None:
         state = self._state
         for term in [t for t in state.terms if t.end <= state.step]:
+            if isinstance(term, stage2.DistillTerm | stage2.RegionTerm):
+                state = self._finish_field_term(term, state)
+                continue
             environment = self.trainer.environment(state)
             model, touched = _finished(term, state.model, environment)
             state = dataclasses.replace(state, model=model, terms=tuple(t for t in state.terms if t.key != term.key))
@@ -273,14 +275,22 @@ class Session:
         """The state after an operation, what it did, and the key of the term whose end completes it."""
         environment = self.trainer.environment(state)
         match operation:
+            case TermOperation() if stage2.concerns(operation, state):
+                key = str(state.terms_begun)
+                term, state, said = stage2.begin(operation, key, state, self.trainer)
+                state = dataclasses.replace(state, terms=(*state.terms, term), terms_begun=state.terms_begun + 1)
+                return state, f"until step {term.end}; {said}", key
+            case EditOperation() | TermOperation() if state.field is not None:
+                raise OperationRefused(
+                    f"{operation.keyword} at step {state.step}: works on splats, and the object has become a field; "
+                    "`refine` or `edit` a part of it, or go back to before `distill`"
+                )
             case EditOperation():
                 model, touched, message = apply_edit(operation, state.model, environment)
                 state = dataclasses.replace(state, model=model)
                 begun = state.terms_begun
                 state = self._begin_repair(operation, touched, state, None)
                 return state, message, state.terms[-1].key if state.terms_begun > begun else None
-            case Distill() | Refine():
-                raise OperationRefused(f"{operation.keyword}: this version has no stage II; remove the statement")
             case TermOperation():
                 key = str(state.terms_begun)
                 term, model = start_term(operation, key, state.model, environment)
@@ -304,6 +314,21 @@ class Session:
             case ControlOperation():
                 raise OperationRefused(f"{operation.keyword}: not known to this version")
         raise TypeError(f"unknown operation {operation!r}")
+
+    def _finish_field_term(self, term: Term, state: RunState) -> RunState:
+        state, said = stage2.finish(term, state)
+        effect = Effect(
+            step=state.step,
+            text=_text(term.operation),
+            message=said,
+            line=term.operation.span.line if term.operation.span else None,
+        )
+        self.hooks.effect(effect)
+        finished = dict(state.finished)
+        if term.operation.label:
+            finished[term.operation.label] = state.step
+        terms = tuple(t for t in state.terms if t.key != term.key)
+        return dataclasses.replace(state, terms=terms, finished=finished, effects=(*state.effects, effect))
 
     def _begin_repair(
         self, operation: Operation, touched: Bool[Tensor, "n"] | None, state: RunState, replaces: str | None
@@ -344,6 +369,7 @@ class Session:
             return
         self._history.append(self._state)
         size = sum(c.numel() * c.element_size() for c in self._state.model.columns.values())
+        size += self._state.field.bytes if self._state.field is not None else 0
         most = max(4, HISTORY_BYTES // max(size, 1))
         if len(self._history) > most:
             # The start stays; every second of the rest goes, so that old times stay reachable in bigger strides.

@@ -6,14 +6,17 @@ journal and what has fired. ``digest`` is the number that two runs are compared 
 
 import dataclasses
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from interactive3d.runtime.engine import stage2
 from interactive3d.runtime.engine.codec import operation_from_json, to_json
 from interactive3d.runtime.engine.state import Effect, Metrics, RunState
 from interactive3d.runtime.operations import restore_term
+from interactive3d.runtime.operations.base import Term
 from interactive3d.runtime.output.checkpoints import load_snapshot, save_snapshot
 from interactive3d.runtime.output.problems import FileProblem
 from interactive3d.runtime.output.run_folder import state_digest
@@ -27,6 +30,9 @@ def digest(state: RunState) -> str:
     """SHA-256 over every column of the model, its tags, the step and the settings: equal for equal runs, on the CPU to the bit."""
     columns = state_digest(dict(state.model.columns))
     rest = repr((state.step, state.model.tag_names, sorted((p, state.settings.get(p)) for p in SPECS)))
+    if state.field is not None:
+        tensors, meta = state.field.parts()
+        rest = f"{rest}|{state_digest(tensors)}|{json.dumps(meta, sort_keys=True)}"
     return hashlib.sha256(f"{columns}|{rest}".encode()).hexdigest()
 
 
@@ -41,7 +47,12 @@ def save_state(path: Path, state: RunState, program_digest: str, record: dict[st
         tensors |= {f"term/{term.key}/{name}": tensor.cpu() for name, tensor in term.tensors.items()}
     if state.shape_volume is not None:
         tensors["shape_volume"] = state.shape_volume.cpu()
+    field_meta = None
+    if state.field is not None:
+        field_tensors, field_meta = state.field.parts()
+        tensors |= {f"field/{name}": tensor for name, tensor in field_tensors.items()}
     meta = {
+        "field": field_meta,
         "state_version": STATE_VERSION,
         "step": state.step,
         "program": program_digest,
@@ -92,7 +103,7 @@ def load_state(path: Path, device: str = "cpu") -> tuple[RunState, str, dict[str
         for name, value in meta["settings"].items():
             settings = settings.set(name, value)
         terms = tuple(
-            restore_term(
+            _restored(
                 key=t["key"],
                 operation=operation_from_json(t["operation"]),
                 start=t["start"],
@@ -118,6 +129,7 @@ def load_state(path: Path, device: str = "cpu") -> tuple[RunState, str, dict[str
             terms_begun=meta["terms_begun"],
             shape_volume=tensors["shape_volume"].to(device) if "shape_volume" in tensors else None,
             shape_volume_step=meta["shape_volume_step"],
+            field=_field(tensors, meta, device),
         )
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, FileProblem):
@@ -130,3 +142,16 @@ def load_state(path: Path, device: str = "cpu") -> tuple[RunState, str, dict[str
             path, "holds a state whose digest is not the one it was saved with", "use an older checkpoint"
         )
     return state, meta["program"], meta["record"]
+
+
+def _restored(**kept: Any) -> Term:
+    """A term of either stage."""
+    return stage2.restore(**kept) or restore_term(**kept)
+
+
+def _field(tensors: dict[str, Tensor], meta: dict[str, Any], device: str) -> stage2.FieldState | None:
+    """The field, where the run had one; snapshots of stage I have none."""
+    if meta.get("field") is None:
+        return None
+    parts = {name.removeprefix("field/"): t for name, t in tensors.items() if name.startswith("field/")}
+    return stage2.FieldState.from_parts(parts, meta["field"], device)

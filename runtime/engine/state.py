@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interactive3d.dsl.operations import Operation
+from interactive3d.runtime.engine.stage2 import FieldState
 from interactive3d.runtime.operations.base import Term
 from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.settings import Settings
@@ -67,3 +68,4 @@ class RunState:
     terms_begun: int = 0
     shape_volume: Float[Tensor, "4 d h w"] | None = None
     shape_volume_step: int = -1
+    field: FieldState | None = None

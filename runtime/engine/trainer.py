@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from interactive3d.runtime.engine import stage2
 from interactive3d.runtime.engine.optimizer import adamw_step, learning_rates
 from interactive3d.runtime.engine.state import Metrics, RunState
 from interactive3d.runtime.engine.views import draw_backgrounds, draw_cameras
@@ -48,6 +49,11 @@ class Trainer:
 
     def step(self, state: RunState) -> RunState:
         """The state after one optimizer step (paper 3.1.3 and 3.1.5); the step count grows by one."""
+        if state.field is not None:
+            state, loss = stage2.step(self, state)
+            active = tuple(t.operation.keyword for t in state.terms)
+            metrics = Metrics(loss=loss, blobs=len(state.model), active=active)
+            return dataclasses.replace(state, step=state.step + 1, metrics=metrics)
         environment = self.environment(state)
         model, terms = state.model, []
         for term in state.terms:
@@ -103,7 +109,8 @@ class Trainer:
         model, settings = state.model, state.settings
         leaves = {name: value.detach().requires_grad_(True) for name, value in model.parameters().items()}
         total: Tensor | None = None
-        loss, growth = 0.0, {}
+        loss = 0.0
+        growth: dict[str, Tensor] = {}
         probe = None
         if wish.enabled and settings.guidance.weight > 0:
             generator = seeded_generator(self.seed, state.step, "cameras")

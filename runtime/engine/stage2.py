@@ -1,0 +1,281 @@
+"""Stage II in a run: distilling, refining and editing the field, and what snapshots keep of it (paper section 3.2).
+
+``RunState.field`` is None in stage I. A distillation makes it at its first step; refinements and edits change it region by region. The
+splats stay as they were when the field was begun, for named parts are still told by them. Between its terms the field rests.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from interactive3d.dsl.operations import Distill, Edit, Operation, Refine, TermOperation
+from interactive3d.runtime.engine.views import draw_backgrounds, draw_cameras
+from interactive3d.runtime.field.convert import UNSEEN, distill_cameras
+from interactive3d.runtime.field.distill import (
+    DistillState,
+    begin_distillation,
+    distill_step,
+    psnr_against_splats,
+)
+from interactive3d.runtime.field.field import HashGridField
+from interactive3d.runtime.field.files import field_from_parts, field_to_parts
+from interactive3d.runtime.field.optimizer import Moments
+from interactive3d.runtime.field.parts import inside_part, part_box
+from interactive3d.runtime.field.refine import (
+    RefineState,
+    begin_refinement,
+    cost_of,
+    make_region,
+    refine_step,
+    region_layout,
+)
+from interactive3d.runtime.guidance.protocol import ScoreRequest
+from interactive3d.runtime.operations.base import Focus, OperationRefused, Term
+from interactive3d.runtime.scene.camera import Camera
+from interactive3d.runtime.scene.gaussians import GaussianModel
+from interactive3d.runtime.scene.parts import PartError
+
+if TYPE_CHECKING:
+    from interactive3d.runtime.engine.state import RunState
+    from interactive3d.runtime.engine.trainer import Trainer
+
+BASE = ""
+"""The trainee's name while the base itself is trained."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldState:
+    """The field of a run, and the optimizer of what is trained at the moment. A value, as the run's state is.
+
+    ``moments`` go by the trainee's name, "" for the base; ``candidates`` are the cells of a running distillation.
+    """
+
+    field: HashGridField
+    moments: dict[str, Moments] = dataclasses.field(default_factory=dict)
+    candidates: UInt8[Tensor, "g g g"] | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Memory of all tensors."""
+        return sum(t.numel() * t.element_size() for t in self.tensors().values())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by name, for digests and snapshots."""
+        return self.parts()[0]
+
+    def parts(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and plain JSON; ``from_parts`` gives the state back bit for bit."""
+        tensors, meta = field_to_parts(self.field)
+        for i, (name, moments) in enumerate(sorted(self.moments.items())):
+            tensors[f"moments/{i}/first"] = moments.first.detach().cpu()
+            tensors[f"moments/{i}/second"] = moments.second.detach().cpu()
+            meta.setdefault("moments", []).append({"name": name, "count": moments.count})
+        if self.candidates is not None:
+            tensors["candidates"] = self.candidates.detach().cpu()
+        return tensors, meta
+
+    @classmethod
+    def from_parts(cls, tensors: dict[str, Tensor], meta: dict[str, Any], device: str) -> "FieldState":
+        """Raises KeyError, TypeError or ValueError where something is missing or does not fit."""
+        moments = {
+            entry["name"]: Moments(
+                first=tensors[f"moments/{i}/first"].to(device),
+                second=tensors[f"moments/{i}/second"].to(device),
+                count=int(entry["count"]),
+            )
+            for i, entry in enumerate(meta.get("moments", []))
+        }
+        candidates = tensors["candidates"].to(device) if "candidates" in tensors else None
+        return cls(field=field_from_parts(tensors, meta).to(device), moments=moments, candidates=candidates)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillTerm(Term):
+    """A distillation while it lasts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionTerm(Term):
+    """A refinement, or an edit in stage II, while it lasts. ``state["region"]`` is the region's name."""
+
+    @property
+    def region(self) -> str:
+        return str(self.state["region"])
+
+
+def concerns(operation: Operation, state: "RunState") -> bool:
+    """Whether an operation is stage II's at this state."""
+    return isinstance(operation, Distill | Refine) or (isinstance(operation, Edit) and state.field is not None)
+
+
+def scene_of(state: "RunState") -> GaussianModel | HashGridField:
+    """What a picture of the run shows: the field once it is distilled, the splats before."""
+    distilling = any(isinstance(term, DistillTerm) for term in state.terms)
+    return state.model if state.field is None or distilling else state.field.field
+
+
+def begin(operation: TermOperation, key: str, state: "RunState", trainer: "Trainer") -> tuple[Term, "RunState", str]:
+    """The term, the state with what it prepared, and what to say about it.
+
+    Raises:
+        OperationRefused: it cannot be carried out; nothing has changed.
+    """
+    environment = trainer.environment(state)
+    steps = getattr(operation, "steps", None) or int(state.settings.get(str(operation.steps_setting)))
+    common = {"key": key, "operation": operation, "start": state.step, "steps": steps, "tensors": {}}
+    try:
+        if isinstance(operation, Distill):
+            if state.field is not None:
+                raise ValueError("the object is a field already; `refine` adds detail to it")
+            begun = begin_distillation(state.model, state.settings, environment.generator("field"))
+            held = FieldState(field=begun.field, moments={BASE: begun.moments}, candidates=begun.candidates)
+            text = f"field of {begun.field.layout.size:,} parameters, {begun.field.bytes / 1e6:.1f} MB"
+            return DistillTerm(**common, state={}), dataclasses.replace(state, field=held), text
+        return _begin_region(operation, common, state, environment.generator("region"))
+    except (PartError, ValueError) as error:
+        raise OperationRefused(f"{operation.keyword} at step {state.step}: {error}") from error
+
+
+def _begin_region(
+    operation: TermOperation, common: dict[str, Any], state: "RunState", generator: torch.Generator
+) -> tuple[Term, "RunState", str]:
+    if state.field is None:
+        raise ValueError("there is no field yet; `distill` makes it")
+    assert isinstance(operation, Refine | Edit)
+    settings = dataclasses.replace(
+        state.settings.refine,
+        **{
+            name: value
+            for name in ("levels", "features", "capacity")
+            if (value := getattr(operation, name, None)) is not None
+        },
+    )
+    inside = inside_part(operation.part, state.model)
+    box = part_box(operation.part, inside)
+    name = f"{operation.keyword} {common['key']}"
+    field = state.field.field
+    cost = cost_of(region_layout(field, float(box[3]), settings), float(box[3]))
+    region = make_region(field, name, box, inside, settings, generator)
+    begun = begin_refinement(field, region)
+    held = dataclasses.replace(state.field, field=begun.field, moments={**state.field.moments, name: begun.moments})
+    return RegionTerm(**common, state={"region": name}), dataclasses.replace(state, field=held), f"region of {cost}"
+
+
+def restore(
+    *, key: str, operation: Operation, start: int, steps: int, tensors: dict[str, Tensor], state: dict[str, Any]
+) -> Term | None:
+    """The stage II term that a snapshot kept, or None where it is none."""
+    given = {"key": key, "operation": operation, "start": start, "steps": steps, "tensors": tensors, "state": state}
+    if isinstance(operation, Distill):
+        return DistillTerm(**given)
+    if isinstance(operation, Refine | Edit) and "region" in state:
+        return RegionTerm(**given)
+    return None
+
+
+def finish(term: Term, state: "RunState") -> tuple["RunState", str]:
+    """Drops what the term needed only while it lasted; says how it went."""
+    assert state.field is not None
+    trainee = term.region if isinstance(term, RegionTerm) else BASE
+    moments = {name: value for name, value in state.field.moments.items() if name != trainee}
+    held = dataclasses.replace(state.field, moments=moments)
+    said = "over"
+    if isinstance(term, DistillTerm):
+        held = dataclasses.replace(held, candidates=None)
+        psnr = psnr_against_splats(held.field, state.model, list(UNSEEN))
+        said = f"{psnr:.1f} dB against the splats on {len(UNSEEN)} unseen views"
+    return dataclasses.replace(state, field=held), said
+
+
+def step(trainer: "Trainer", state: "RunState") -> tuple["RunState", float]:
+    """One step of stage II: every running term of it takes one. Returns the mean loss (NaN when the field rests)."""
+    losses = []
+    for term in state.terms:
+        if isinstance(term, DistillTerm):
+            state, loss = _distill(trainer, state, term)
+            losses.append(loss)
+        elif isinstance(term, RegionTerm):
+            state, loss = _refine(trainer, state, term)
+            losses.append(loss)
+    return state, sum(losses) / len(losses) if losses else float("nan")
+
+
+def _distill(trainer: "Trainer", state: "RunState", term: DistillTerm) -> tuple["RunState", float]:
+    held = state.field
+    assert held is not None and held.candidates is not None and isinstance(term.operation, Distill)
+    settings = state.settings
+    if term.operation.size is not None:
+        settings = settings.set("distill.size", term.operation.size)
+    environment = trainer.environment(state)
+    cameras = distill_cameras(settings.distill.cameras, environment.generator("distill cameras"))
+    number = state.step - term.start
+    begun = DistillState(field=held.field, moments=held.moments[BASE], candidates=held.candidates)
+    ended, loss = distill_step(
+        begun, state.model, cameras, number / term.steps, number, settings, environment.generator("distill")
+    )
+    held = dataclasses.replace(held, field=ended.field, moments={**held.moments, BASE: ended.moments})
+    return dataclasses.replace(state, field=held), loss
+
+
+def _refine(trainer: "Trainer", state: "RunState", term: RegionTerm) -> tuple["RunState", float]:
+    held, settings, operation = state.field, state.settings, term.operation
+    assert held is not None and isinstance(operation, Refine | Edit)
+    environment = trainer.environment(state)
+    own = settings.edit if isinstance(operation, Edit) else settings.refine
+    zoom = getattr(operation, "zoom", None) or own.zoom
+    center, radius = held.field.region(term.region).focus
+    focus = Focus(center=center, radius=radius * zoom, whole_share=own.whole_share)
+    cameras = draw_cameras(settings.camera, focus, environment.generator("cameras"))
+    side, kind = settings.guidance.size, settings.camera.background
+    behind = draw_backgrounds(kind, len(cameras), side, environment.generator("backgrounds"), held.field.device)
+    loss = _GuidanceLoss(trainer, state, term, own, behind)
+    number = state.step - term.start
+    begun = RefineState(field=held.field, name=term.region, moments=held.moments[term.region])
+    ended, value = refine_step(
+        begun,
+        loss,
+        cameras,
+        side,
+        behind,
+        number + 1,
+        settings.refine,
+        environment.generator(f"{term.region} samples"),
+        number / term.steps,
+    )
+    held = dataclasses.replace(held, field=ended.field, moments={**held.moments, term.region: ended.moments})
+    return dataclasses.replace(state, field=held), value
+
+
+class _GuidanceLoss:
+    """Score distillation of a term's pictures (paper 3.1.5), as a refinement's picture loss."""
+
+    def __init__(self, trainer: "Trainer", state: "RunState", term: Term, own: Any, background: Tensor) -> None:
+        self.trainer, self.state, self.term, self.own, self.background = trainer, state, term, own, background
+
+    def __call__(
+        self, images: Float[Tensor, "c h w 3"], cameras: Sequence[Camera]
+    ) -> tuple[Float[Tensor, "c h w 3"], float]:
+        operation, settings = self.term.operation, self.state.settings
+        assert isinstance(operation, Refine | Edit)
+        prompt = operation.prompt if operation.prompt is not None else self.trainer.prompt
+        guidance = self.trainer.guidance
+        scale = getattr(operation, "scale", None)
+        score = guidance.score(
+            ScoreRequest(
+                images=images,
+                cameras=cameras,
+                condition=guidance.encode(prompt, self.trainer.negative),
+                noise=operation.noise or (min(self.own.noise_min, self.own.noise_max), self.own.noise_max),
+                guidance_scale=settings.guidance.scale if scale is None else scale,
+                generator=self.trainer.environment(self.state).generator(f"{self.term.key} noise"),
+                background=self.background,
+                shape=settings.guidance.shape,
+                object_volume=self.state.shape_volume,
+            )
+        )
+        return settings.guidance.weight * score.gradient, score.loss

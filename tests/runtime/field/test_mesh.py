@@ -1,0 +1,163 @@
+"""Meshes from a field that is known in closed form: closed, in place, coloured, readable."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from interactive3d.runtime.field import render_field
+from interactive3d.runtime.field.baking import bake, cover, padded, write_mesh
+from interactive3d.runtime.field.meshing import (
+    NoSurface,
+    TriangleMesh,
+    auto_threshold,
+    compacted,
+    extract_mesh,
+    filled,
+    march_volume,
+    sample_volume,
+    simplified,
+    without_floaters,
+)
+from interactive3d.runtime.output.problems import FileProblem
+from interactive3d.runtime.scene.camera import Camera
+from tests.runtime.field.known import COLOR, RADIUS, ball_field
+
+RESOLUTION = 40
+CHAMFER = 0.01 * 2 * RADIUS  # one hundredth of the object's size
+COLOR_ERROR = 0.06  # of a display value: the colour changes by this over a few samples behind the surface
+PICTURE = 25.0  # dB
+
+
+@pytest.fixture(scope="module")
+def mesh() -> TriangleMesh:
+    return extract_mesh(ball_field(), resolution=RESOLUTION)
+
+
+def test_the_surface_is_closed_turned_outwards_and_in_place(mesh: TriangleMesh) -> None:
+    solid = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+    assert solid.is_watertight and solid.is_winding_consistent and solid.volume > 0
+    # Both ways of the Chamfer distance are distances to the sphere, for the vertices lie all over it.
+    assert np.abs(np.linalg.norm(mesh.vertices, axis=1) - RADIUS).mean() < CHAMFER
+    outward = mesh.vertices / np.linalg.norm(mesh.vertices, axis=1, keepdims=True)
+    assert ((mesh.normals * outward).sum(1) > 0.98).all()
+
+
+def test_the_threshold_is_found_and_honoured() -> None:
+    found = auto_threshold(ball_field())
+    assert 1.0 <= found <= 400.0
+    loose = extract_mesh(ball_field(), resolution=24, threshold=1.0)
+    tight = extract_mesh(ball_field(), resolution=24, threshold=200.0)
+    assert np.linalg.norm(loose.vertices, axis=1).mean() > np.linalg.norm(tight.vertices, axis=1).mean()
+    with pytest.raises(NoSurface, match="density above 0"):
+        extract_mesh(ball_field(), resolution=24, threshold=-1.0)
+    with pytest.raises(NoSurface, match="no surface at this threshold"):
+        extract_mesh(ball_field(), resolution=24, threshold=1e30)
+
+
+def test_slabs_are_welded_and_cavities_filled(monkeypatch: pytest.MonkeyPatch) -> None:
+    volume = sample_volume(ball_field(), 24, 20.0)
+    hollow = volume.values.copy()
+    middle = tuple(s // 2 for s in hollow.shape)
+    hollow[middle[0] - 2 : middle[0] + 2, middle[1] - 2 : middle[1] + 2, middle[2] - 2 : middle[2] + 2] = -4
+    whole, _ = march_volume(volume)
+    again, faces = march_volume(filled(type(volume)(values=hollow, origin=volume.origin, cell=volume.cell)))
+    assert len(whole) == len(again)
+    monkeypatch.setattr("interactive3d.runtime.field.meshing.SLAB", 5)
+    slabs, slab_faces = march_volume(volume)
+    assert len(slabs) == len(whole) and len(slab_faces) == len(faces)
+    assert trimesh.Trimesh(slabs, slab_faces, process=False).is_watertight
+
+
+def test_floaters_go_and_simplification_keeps_to_its_limit(mesh: TriangleMesh) -> None:
+    small = trimesh.creation.icosphere(1, 0.02)
+    vertices = np.concatenate([mesh.vertices, small.vertices + 0.9])
+    faces = np.concatenate([mesh.faces, small.faces + len(mesh.vertices)])
+    kept, kept_faces = without_floaters(vertices, faces, 0.02)
+    assert len(kept) == len(mesh.vertices) and len(kept_faces) == len(mesh.faces)
+    few, few_faces = simplified(mesh.vertices, mesh.faces, 500)
+    assert len(few_faces) <= 500
+    assert np.abs(np.linalg.norm(few, axis=1) - RADIUS).mean() < 2 * CHAMFER
+    assert compacted(vertices, mesh.faces)[0].shape == mesh.vertices.shape
+
+
+def test_cover_finds_each_pixel_of_a_square_once() -> None:
+    square = np.array([[[1.0, 1], [6, 1], [6, 6]], [[1, 1], [6, 6], [1, 6]]])
+    face, flat, weight = cover(square, 8, 8)
+    assert set(flat) == {y * 8 + x for y in range(1, 6) for x in range(1, 6)}
+    assert np.allclose(weight.sum(1), 1)
+    assert set(face) == {0, 1}
+
+
+def test_padding_carries_colours_over_the_seam() -> None:
+    texture = np.zeros((16, 16, 3))
+    covered = np.zeros((16, 16), dtype=bool)
+    texture[4:8, 4:8], covered[4:8, 4:8] = (1.0, 0.5, 0.0), True
+    out = padded(texture, covered, 3)
+    assert (out == np.array([1.0, 0.5, 0.0])).all()
+
+
+@pytest.fixture(scope="module")
+def files(mesh: TriangleMesh, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("mesh")
+    few = extract_mesh(ball_field(), resolution=24, faces=1200)
+    for suffix in (".glb", ".obj", ".ply"):
+        write_mesh(folder / f"ball{suffix}", ball_field(), few, 128)
+    return folder
+
+
+@pytest.mark.parametrize("suffix", [".glb", ".obj"])
+def test_textured_files_come_back_with_their_texture(files: Path, suffix: str) -> None:
+    back = trimesh.load(files / f"ball{suffix}", force="mesh")
+    material = back.visual.material
+    image = material.baseColorTexture if suffix == ".glb" else material.image
+    assert image is not None and image.size == (128, 128)
+    centers = back.triangles_center
+    uv = back.visual.uv[back.faces].mean(1)
+    pixels = np.asarray(image.convert("RGB"), dtype=float) / 255
+    side = pixels.shape[0]
+    rows = ((1 - uv[:, 1]) * side).astype(int).clip(0, side - 1)
+    shown = pixels[rows, (uv[:, 0] * side).astype(int).clip(0, side - 1)]
+    expected = 1 / (1 + np.exp(-COLOR * centers))
+    assert np.abs(shown - expected).mean() < COLOR_ERROR
+    assert np.abs(np.linalg.norm(back.vertices, axis=1) - RADIUS).mean() < 2 * CHAMFER  # same axes, same units
+
+
+def test_ply_comes_back_with_vertex_colours(files: Path) -> None:
+    back = trimesh.load(files / "ball.ply")
+    expected = 1 / (1 + np.exp(-COLOR * back.vertices))
+    assert np.abs(back.visual.vertex_colors[:, :3] / 255 - expected).mean() < COLOR_ERROR
+
+
+def test_other_suffixes_are_refused(tmp_path: Path, mesh: TriangleMesh) -> None:
+    with pytest.raises(FileProblem, match=r"use \.glb, \.obj, \.ply"):
+        write_mesh(tmp_path / "x.stl", ball_field(), mesh, 64)
+
+
+def test_the_textured_mesh_looks_like_the_field(mesh: TriangleMesh) -> None:
+    field, camera, side = ball_field(), Camera.orbit(30.0, 20.0), 64
+    textured = bake(field, extract_mesh(field, resolution=24), 256)
+    view, (fx, fy, cx, cy) = camera.view_matrix().double().numpy(), camera.intrinsics(side, side).tolist()
+    local = textured.vertices @ view[:3, :3].T + view[:3, 3]
+    pixels = local[:, :2] / local[:, 2:] * [fx, fy] + [cx, cy]
+    face, flat, weight = cover(pixels[textured.faces], side, side)
+    depth = 1 / (weight / local[textured.faces[face], 2]).sum(1)
+    uv = (textured.uvs[textured.faces[face]] * weight[..., None]).sum(1)
+    size = textured.texture.shape[0]
+    at = (np.stack([1 - uv[:, 1], uv[:, 0]], -1) * size).astype(int).clip(0, size - 1)
+    picture = np.ones((side * side, 3))
+    for i in np.argsort(-depth):  # the painter's algorithm: nearest last
+        picture[flat[i]] = textured.texture[at[i, 0], at[i, 1]] / 255
+    expected = render_field(field, [camera], side).color[0].reshape(-1, 3).numpy()
+    assert -10 * np.log10(np.square(picture - expected).mean()) >= PICTURE
+
+
+def test_fog_has_no_surface() -> None:
+    field = ball_field()
+    thin = field.params.clone()
+    thin[-4] = -30.0  # the raw density's bias
+    with pytest.raises(NoSurface, match="too thin"):
+        auto_threshold(field.with_base(thin))
+    assert torch.isfinite(thin).all()
