@@ -66,7 +66,8 @@ def draw_backgrounds(count: int, generator: torch.Generator) -> Float[Tensor, "c
 class ObjectSource:
     """The generated dataset (`interactive3d.runtime.guidance.objects`), recoloured and captioned at every draw."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, gate_share: int = GATE_SHARE):
+        """One object in `gate_share` is kept for `gate_batch`."""
         from interactive3d.runtime.guidance.objects import words
         from interactive3d.runtime.guidance.objects.dataset import Dataset
 
@@ -74,7 +75,7 @@ class ObjectSource:
         self.data = Dataset(folder)
         finished = np.asarray(self.data.object_ids)
         deformed = np.asarray(self.data.deformed)[finished] > 0
-        kept = finished % GATE_SHARE == 0
+        kept = finished % gate_share == 0
         self._whole = finished[~deformed & ~kept]
         self._any = finished[~kept]
         self._gate = {flag: finished[kept & (deformed == flag)] for flag in (False, True)}

@@ -30,6 +30,7 @@ class DrawConfig:
     full_trust: float = 0.5
     warp: float = 0.2
     warp_strength: float = 0.1
+    upper_half: float = 0.25
     views: int = 2
     volume_cells: int = 768
     colour_weight: float = 1.0
@@ -91,10 +92,10 @@ def draw_condition(
     return Condition(text, volumes, from_text.float().to(device), trust.to(device))
 
 
-def draw_times(count: int, generator: torch.Generator) -> Float[Tensor, " count"]:
-    """Noise steps: half over all, half from the upper half."""
+def draw_times(count: int, upper_half: float, generator: torch.Generator) -> Float[Tensor, " count"]:
+    """Noise steps over the whole range, a share `upper_half` of them from its upper half alone."""
     t = torch.rand(count, generator=generator) * schedule.STEPS
-    upper = torch.rand(count, generator=generator) < 0.5
+    upper = torch.rand(count, generator=generator) < upper_half
     return torch.where(upper, schedule.STEPS / 2 + t / 2, t).clamp(max=schedule.STEPS - 1)
 
 
@@ -108,7 +109,7 @@ def unet_stage(networks: Networks, source: Source, draw: DrawConfig, device: str
         b = len(batch.pictures)
         owner = batch.owner.to(device)
         pictures = _warped(batch, condition, draw, generator).to(device)
-        t = draw_times(b, generator).to(device)
+        t = draw_times(b, draw.upper_half, generator).to(device)
         noise = torch.randn(pictures.shape, generator=generator).to(device)
         viewmats, fovs = batch.viewmats.to(device), batch.fovs.to(device)
         with torch.no_grad():
