@@ -35,10 +35,17 @@ class LearningRates:
     position_final: float = _number(
         0.0005, 0.0, 0.1, "step size of positions at the last step; the decay between is exponential"
     )
-    scale: float = _number(0.003, 0.0, 0.1, "step size of log scales")
-    rotation: float = _number(0.003, 0.0, 0.1, "step size of quaternions")
-    color: float = _number(0.01, 0.0, 0.5, "step size of colours")
-    opacity: float = _number(0.003, 0.0, 1.0, "step size of logit opacities; the paper's 0.003 suits 10,000 steps")
+    scale: float = _number(
+        0.006, 0.0, 0.1, "step size of log scales; the paper's 0.003 suits 10,000 steps, runs of hundreds want more"
+    )
+    rotation: float = _number(0.006, 0.0, 0.1, "step size of quaternions; the paper's is 0.003")
+    color: float = _number(0.015, 0.0, 0.5, "step size of colours; the paper's is 0.01")
+    opacity: float = _number(
+        0.03,
+        0.0,
+        1.0,
+        "step size of logit opacities; with the paper's 0.003 a blob of a run of hundreds of steps could never vanish",
+    )
     weight_decay: float = _number(
         0.01,
         0.0,
@@ -52,10 +59,10 @@ class GuidanceSettings:
     """Score distillation (paper 3.1.5)."""
 
     scale: float = _number(
-        4.0,
+        1.5,
         0.0,
         200.0,
-        "guidance scale s in uncond + s (text - uncond); the embedded prior likes 2 to 8, Stable Diffusion 100",
+        "guidance scale s in uncond + s (text - uncond); the embedded prior saturates above 3, Stable Diffusion likes 100",
     )
     noise_min: float = _number(0.02, 0.0, 1.0, "lowest noise level drawn, as a share of the schedule")
     noise_max: float = _number(0.98, 0.0, 1.0, "highest noise level drawn; 0.98 early, 0.3 to polish (paper 3.1.5)")
@@ -129,6 +136,11 @@ class DragSettings:
         ("offset", "point"),
         "equation 5's target: each blob's own start plus the drag vector, or the one point as printed",
     )
+    pace: str = _choice(
+        "even",
+        ("even", "pull"),
+        "how much of the drag vector that target holds: what is due by now, so that the drag takes the steps it was given, or all of it",
+    )
     core: float = _number(
         0.3,
         0.0,
@@ -170,7 +182,7 @@ class RepairSettings:
         "squared pull to where the user left position, and more loosely size and colour; 0 lets the prior have its way",
     )
     scope: str = _choice("part", ("part", "object"), "whether the part alone or the whole object is repaired")
-    scale: float = _number(2.0, 0.0, 200.0, "guidance scale of a repair")
+    scale: float = _number(1.5, 0.0, 200.0, "guidance scale of a repair")
 
 
 @dataclass(frozen=True, kw_only=True)
