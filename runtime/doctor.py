@@ -24,7 +24,8 @@ def examine() -> dict[str, dict[str, str]]:
     """Sections of name and finding, for ``interactive3d doctor``. Builds the kernels where that has not been done yet."""
     import torch
 
-    from interactive3d.kernels import splat_raster  # noqa: F401  (registers itself)
+    # Kernels register themselves when they are imported.
+    from interactive3d.kernels import field_network, hash_grid, hash_refine, splat_raster, volume_render  # noqa: F401
     from interactive3d.kernels._library import status
     from interactive3d.runtime.output.video import encoders
 
