@@ -259,7 +259,7 @@ def render(
     if turntable is None and image is None:
         raise click.UsageError("say what to make: --turntable OUT.mp4 or --image OUT.png")
     from interactive3d.runtime.engine.outputs import film, picture
-    from interactive3d.runtime.output.camera_path import read_camera_path
+    from interactive3d.runtime.output.camera_path import load_camera_path
     from interactive3d.runtime.output.pictures import save_picture
     from interactive3d.runtime.output.splat_files import read_splats
     from interactive3d.runtime.progress import film_progress
@@ -267,13 +267,19 @@ def render(
     from interactive3d.runtime.scene.camera import turntable as around
 
     width, height = _size(size)
-    model = read_splats(file, up=up)
+    notes: list[Any] = []
+    model = read_splats(file, up=up, notes=notes)
+    for note in notes:
+        click.echo(f"{file}: {note}", err=True)
     if image is not None:
         save_picture(image, picture(model, Camera.orbit(azimuth, elevation, distance, fov), width, height))
         click.echo(str(image))
     if turntable is not None:
         if camera_path is not None:
-            cameras = read_camera_path(camera_path)
+            path = load_camera_path(camera_path)
+            cameras, fps = list(path.cameras), round(path.fps)
+            for note in path.notes:
+                click.echo(f"{camera_path}: {note}", err=True)
         else:
             cameras = around(
                 max(2, round(seconds * fps)), elevation=elevation, distance=distance, fov=fov, start=azimuth

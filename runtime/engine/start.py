@@ -13,6 +13,8 @@ from interactive3d.runtime.guidance.protocol import Guidance
 from interactive3d.runtime.guidance.reference import ReferenceGuidance
 from interactive3d.runtime.operations.base import seeded_generator
 from interactive3d.runtime.output.meshes import mesh_to_blobs
+from interactive3d.runtime.output.ply_header import read_ply_header
+from interactive3d.runtime.output.problems import open_file
 from interactive3d.runtime.output.splat_files import read_splats
 from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.scene.initial import blobs_in_shape, blobs_on_points
@@ -37,11 +39,8 @@ def load_blobs(path: Path, seed: int = 0, count: int = REFERENCE_BLOBS) -> Gauss
 
 
 def _ply_has_faces(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return b"element face" in file.read(4096).split(b"end_header")[0]
-    except OSError:
-        return False
+    with open_file(path) as (stream, size):
+        return read_ply_header(path, stream, size).element("face") is not None
 
 
 def make_guidance(choice: GuidanceChoice | None, folder: Path, device: str) -> Guidance:
