@@ -285,9 +285,8 @@ def render(
                 max(2, round(seconds * fps)), elevation=elevation, distance=distance, fov=fov, start=azimuth
             )
         with film_progress(len(cameras)) as shown:
-            written = film(
-                model, turntable, shown(cameras), width, height, fps, lambda text: click.echo(text, err=True)
-            )
+            tell = lambda text: click.echo(text, err=True)  # noqa: E731
+            written = film(model, turntable, cameras, width, height, fps, tell, shown)
         click.echo(str(written))
 
 

@@ -14,7 +14,6 @@ from rich.progress import Progress as Bar
 
 from interactive3d.runtime.engine.run import Report
 from interactive3d.runtime.engine.state import Effect, RunState
-from interactive3d.runtime.scene.camera import Camera
 
 PLAIN_EVERY_SECONDS = 10.0
 
@@ -93,15 +92,10 @@ class Progress:
 
 
 @contextlib.contextmanager
-def film_progress(total: int) -> Iterator[Callable[[list[Camera]], Any]]:
-    """A bar over the cameras of a film."""
+def film_progress(total: int) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar over the frames of a film; what is yielded wants to be told how many are done."""
     console = Console(stderr=True)
-    with Bar(
-        TextColumn("frame"),
-        MofNCompleteColumn(),
-        BarColumn(None),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    ) as bar:
-        yield lambda cameras: bar.track(cameras, total=total)
+    columns = (TextColumn("frame"), MofNCompleteColumn(), BarColumn(None), TimeRemainingColumn())
+    with Bar(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("film", total=total)
+        yield lambda done, _: bar.update(task, completed=done)

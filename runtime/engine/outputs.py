@@ -158,10 +158,11 @@ def film(
     height: int,
     fps: int,
     tell: Callable[[str], None],
+    progress: Callable[[int, int | None], None] | None = None,
 ) -> Path:
     """Film the model along cameras."""
     frames = (picture(model, camera, width, height) for camera in cameras)
-    video = write_video(path, frames, fps, total=len(cameras))
+    video = write_video(path, frames, fps, total=len(cameras), progress=progress)
     for note in video.notes:
         tell(str(note))
     return video.path

@@ -92,7 +92,7 @@ class Run:
             self.folder = RunFolder.create(folder, needed=SPACE_NEEDED)
             self._keep_inputs(script)
         self.kept_steps: set[int] = set()
-        self.contact = ContactSheet(self.folder.output("contact"), from_step=state.step if checkpoint else None)
+        self.contact = ContactSheet(self.folder.output("contact", folder=True), from_step=state.step if checkpoint else None)
         self.timelapses = Timelapses(self.folder)
         self.metrics = self.folder.metrics(METRICS, resume_at=state.step + 1 if checkpoint else None)
         self._started = time.monotonic()

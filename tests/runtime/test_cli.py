@@ -119,6 +119,20 @@ def test_render_takes_a_picture_of_a_splat_file(script: Path, tmp_path: Path) ->
         assert red > 150 > green
 
 
+def test_render_films_a_turntable(script: Path, tmp_path: Path) -> None:
+    import av
+
+    film = tmp_path / "x.mp4"
+    result = call(
+        "render", str(script.with_name("goal.ply")), "--turntable", str(film), "--size", "64", "--seconds", "0.2"
+    )
+    assert result.exit_code == 0, result.output
+    with av.open(str(film)) as container:
+        stream = container.streams.video[0]
+        assert (stream.width, stream.height, stream.codec_context.pix_fmt) == (64, 64, "yuv420p")
+        assert sum(1 for _ in container.decode(stream)) == 6
+
+
 def test_words_and_settings_are_listed() -> None:
     assert "dragon" in call("words").stdout
     assert "gren: not known; near: green" in call("words", "a gren dragon").stdout
