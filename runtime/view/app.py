@@ -9,8 +9,10 @@ from pathlib import Path
 
 import glfw
 import moderngl
+import numpy as np
 from imgui_bundle import glfw_utils, hello_imgui, imgui, immapp
 
+from interactive3d.runtime.output.pictures import save_picture
 from interactive3d.runtime.view.actions import Actions
 from interactive3d.runtime.view.keymap import MODIFIERS, KeymapProblem, read_keymap
 from interactive3d.runtime.view.panels.palette import Palette
@@ -21,7 +23,7 @@ from interactive3d.runtime.view.panels.script_panel import ScriptPanel
 from interactive3d.runtime.view.panels.settings_panel import SettingsPanel
 from interactive3d.runtime.view.panels.viewport_panel import ViewportPanel
 from interactive3d.runtime.view.studio import Studio
-from interactive3d.runtime.view.theme import ACCENT, MUTED, apply_theme
+from interactive3d.runtime.view.theme import ACCENT, MUTED, apply_theme, load_fonts
 from interactive3d.runtime.view.viewport import Backdrop, Engine, Viewport
 
 FRAMES_A_SECOND = 60.0
@@ -74,7 +76,7 @@ class Window:
         self._started = time.perf_counter()
         self._busy = 0.0
         self._busy_since = time.perf_counter()
-        self.closing = False
+        self.capture_to: Path | None = None
         self.failed_panels: dict[str, str] = {}
         try:
             studio.keymap = read_keymap(config / "keys.json")
@@ -168,11 +170,13 @@ class Window:
         window.show_status_fps = False
         window.remember_status_bar_settings = False
         params.callbacks.default_icon_font = hello_imgui.DefaultIconFont.font_awesome6
+        params.callbacks.load_additional_fonts = load_fonts
         params.callbacks.setup_imgui_style = apply_theme
         params.callbacks.post_init = self._post_init
         params.callbacks.show_menus = self._menus
         params.callbacks.show_status = self._status
         params.callbacks.show_gui = self._gui
+        params.callbacks.before_swap = self._capture
         if self.tests is not None:
             params.callbacks.register_tests = lambda: self.tests and self.tests(self)
         params.docking_params = self._docking()
@@ -239,6 +243,17 @@ class Window:
     def _dropped(self, window: object, paths: list[str]) -> None:
         for path in paths:
             self.actions.add_file(Path(path))
+
+    def _capture(self) -> None:
+        """A picture of the whole window, where one was asked for."""
+        if self.capture_to is None or self.viewport is None:
+            return
+        path, self.capture_to = self.capture_to, None
+        screen = self.viewport.context.screen
+        width, height = glfw.get_framebuffer_size(glfw_utils.glfw_window_hello_imgui())
+        screen.viewport = (0, 0, width, height)
+        data = screen.read(viewport=(0, 0, width, height), components=3, alignment=1)
+        save_picture(path, np.frombuffer(data, np.uint8).reshape(height, width, 3)[::-1].copy())
 
     # -- every frame ----------------------------------------------------------------------------------------------------
     def _gui(self) -> None:

@@ -47,10 +47,11 @@ def config_folder() -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Closed:
-    """How a window was closed: the state reached, and whether the run was at its end."""
+    """How a window was closed: the state reached, whether the run was at its end, and the script as it was last taken over."""
 
     state: "RunState"
     finished: bool
+    program: "Program | None"
 
 
 def open_session(
@@ -82,7 +83,7 @@ def open_session(
         _show(Window(studio, config=config_folder()))
     finally:
         state = studio.close()
-    return Closed(state=state, finished=session.finished)
+    return Closed(state=state, finished=session.finished, program=studio.project.program)
 
 
 def _show(window: "Window") -> None:

@@ -11,7 +11,7 @@ from interactive3d.runtime.scene.camera import Camera
 from interactive3d.runtime.view.packing import BLOBS_A_ROW, TEXELS_A_BLOB, focal_length, view_matrix
 from interactive3d.runtime.view.programs import Programs, set_uniforms
 
-TINT = (1.0, 0.62, 0.1, 0.45)
+TINT = (1.0, 0.62, 0.1, 0.35)
 """Colour of the selection and its strength."""
 
 ORDERS_A_ROW = 4096

@@ -1,11 +1,32 @@
 """Colours and spacing of the window."""
 
-from imgui_bundle import ImVec2, ImVec4, imgui
+from pathlib import Path
+
+import imgui_bundle
+from imgui_bundle import ImVec2, ImVec4, hello_imgui, imgui
 
 ACCENT = ImVec4(0.98, 0.62, 0.17, 1.0)
 MUTED = ImVec4(0.60, 0.62, 0.66, 1.0)
 GOOD = ImVec4(0.45, 0.80, 0.45, 1.0)
 BAD = ImVec4(0.95, 0.42, 0.38, 1.0)
+
+
+CODE_FONT = Path(imgui_bundle.__file__).parent / "assets" / "fonts" / "Inconsolata-Medium.ttf"
+CODE_SIZE = 15.0
+
+
+class Fonts:
+    """Fonts beside the window's own; None until they are loaded, or where the file is not there."""
+
+    code: imgui.ImFont | None = None
+
+
+def load_fonts() -> None:
+    """The window's own font with its icons, and one of even width for the script."""
+    hello_imgui.imgui_default_settings.load_default_font_with_font_awesome_icons()
+    if CODE_FONT.is_file():
+        params = hello_imgui.FontLoadingParams(inside_assets=False)
+        Fonts.code = hello_imgui.load_font(str(CODE_FONT), CODE_SIZE, params)
 
 
 def _shade(value: float, alpha: float = 1.0, blue: float = 0.02) -> ImVec4:

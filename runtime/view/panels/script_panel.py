@@ -10,7 +10,7 @@ from interactive3d.runtime.engine.script import check_context, load_script
 from interactive3d.runtime.output.atomic import write_text
 from interactive3d.runtime.view.replan import replan
 from interactive3d.runtime.view.studio import Studio
-from interactive3d.runtime.view.theme import BAD, GOOD, MUTED
+from interactive3d.runtime.view.theme import BAD, CODE_SIZE, GOOD, MUTED, Fonts
 
 fa = icons_fontawesome_6
 Editor = imgui_color_text_edit.TextEditor
@@ -123,7 +123,11 @@ class ScriptPanel:
         self._mark_line()
         tall = imgui.get_content_region_avail().y
         below = min(0.32 * tall, 20.0 + 40.0 * len(self.diagnostics)) if self.diagnostics else 0.0
+        if Fonts.code is not None:
+            imgui.push_font(Fonts.code, CODE_SIZE)
         self.editor.render("##script", ImVec2(0, tall - below - 4))
+        if Fonts.code is not None:
+            imgui.pop_font()
         if self.diagnostics:
             self._list(below)
 

@@ -20,6 +20,10 @@ TITLES = {
     "edit": "Editing with words",
     "repair": "Repair",
     "init": "First blobs",
+    "distill": "Splats to field",
+    "field": "Field",
+    "refine": "Refining a part",
+    "mesh": "Mesh",
 }
 LOG_FROM = 50.0
 """A range that reaches this many times its default is shown on a logarithmic scale."""

@@ -76,17 +76,16 @@ class ViewportPanel:
         corner = imgui.get_cursor_screen_pos()
         self.origin = (corner.x, corner.y)
         camera_before = self.studio.camera
-        # The button takes the mouse, so that dragging in the picture does not move the window.
-        imgui.set_next_item_allow_overlap()
-        imgui.invisible_button(
-            "##picture",
-            ImVec2(*self.size),
-            imgui.ButtonFlags_.mouse_button_left
-            | imgui.ButtonFlags_.mouse_button_right
-            | imgui.ButtonFlags_.mouse_button_middle,
-        )
-        self.hovered = imgui.is_item_hovered()
-        held = imgui.is_item_active()
+        if self._gizmo_has_mouse:
+            # ImGuizmo takes the mouse only where no item of the window wants it.
+            imgui.dummy(ImVec2(*self.size))
+            self.hovered, held = imgui.is_window_hovered(), False
+        else:
+            imgui.set_next_item_allow_overlap()
+            buttons = imgui.ButtonFlags_
+            every = buttons.mouse_button_left | buttons.mouse_button_right | buttons.mouse_button_middle
+            imgui.invisible_button("##picture", ImVec2(*self.size), every)
+            self.hovered, held = imgui.is_item_hovered(), imgui.is_item_active()
         # The gizmo is drawn over the picture, so what it does is seen one frame later.
         if not self._gizmo_has_mouse:
             self._mouse(held)
@@ -246,6 +245,7 @@ class ViewportPanel:
 
     def _gizmo_shape(self) -> np.ndarray:
         projection = self.projection
+        gizmo.begin_frame()
         gizmo.set_orthographic(False)
         gizmo.set_drawlist(imgui.get_window_draw_list())
         gizmo.set_rect(*self.origin, *(float(v) for v in self.size))

@@ -126,7 +126,12 @@ def test_what_is_done_while_paused_takes_effect_at_once_and_is_undone_exactly(ma
     after = digest(worker.latest())
     assert after != before
     worker.undo()
-    until(lambda: digest(worker.latest()) == before)
+    done = threading.Event()
+    worker.command(done.set)
+    assert done.wait(PATIENCE)
+    # The boundary that undo leads to must not carry the operation out again.
+    time.sleep(0.1)
+    assert digest(worker.latest()) == before and worker.latest().journal == ()
     worker.redo()
     until(lambda: digest(worker.latest()) == after)
     worker.close()
