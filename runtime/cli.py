@@ -84,7 +84,12 @@ def _show_diagnostics(loaded: Any) -> None:
     help="Set a param of the script or a setting, e.g. lr.position=0.005.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Overrides the script's seed.")
-@click.option("--headless", is_flag=True, help="Never open a window.")
+@click.option("--headless", is_flag=True, help="Never open a window; one is opened where there is a display.")
+@click.option(
+    "--save-session",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the run as a script, with everything that was done in the window.",
+)
 @click.option("--resume", is_flag=True, help="Go on from the newest whole checkpoint in the folder.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--dry-run", is_flag=True, help="Check everything and say what would be done, but take no step.")
@@ -96,6 +101,7 @@ def run(
     settings: tuple[str, ...],
     seed: int | None,
     headless: bool,
+    save_session: Path | None,
     resume: bool,
     device: str,
     dry_run: bool,
@@ -128,14 +134,55 @@ def run(
             report=progress.report,
             overrides=overrides,
         )
+        drive = None if headless else _window(going, script, progress.report.message)
         with progress.interruptible(going.session.stop):
-            result = going.go()
+            result = going.go(drive)
+    if save_session is not None:
+        from interactive3d.runtime.output.atomic import write_text
+
+        write_text(save_session, going.as_script())
     if not result.complete:
         command = f"interactive3d run {script} --out {folder} --resume"
         raise Failure(f"stopped at step {result.state.step}; everything is in {folder}. Go on with: {command}")
     click.echo(
         f"{result.folder}: {result.state.step} steps in {result.seconds:.0f} s, {len(result.state.model)} blobs, state {result.digest[:16]}"
     )
+
+
+def _window(going: Any, script: Path, tell: Callable[[str], None]) -> Callable[[Any], Any] | None:
+    """What drives a run through a window, or None where none can be opened."""
+    from interactive3d.runtime.view.open import NoWindow, open_session, why_not
+
+    reason = why_not()
+    if reason is not None:
+        tell(f"{reason}; running without")
+        return None
+
+    def drive(session: Any) -> Any:
+        try:
+            closed = open_session(
+                session, title=script.stem, folder=going.folder.path, program=going.program, script=script.resolve()
+            )
+        except NoWindow as problem:
+            tell(f"{problem}; running without")
+            session.advance()
+            return None
+        return closed.program
+
+    return drive
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@_mendable
+def view(file: Path) -> None:
+    """Look at splats, a mesh, a field, a checkpoint or a finished run in the window, without optimizing."""
+    from interactive3d.runtime.view.open import NoWindow, open_file
+
+    try:
+        open_file(file)
+    except NoWindow as problem:
+        raise Failure(str(problem)) from None
 
 
 @main.command()

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from interactive3d.dsl import format_program
 from interactive3d.dsl.operations import AddFile
 from interactive3d.dsl.program import InitMesh, InitSplats, Program
 from interactive3d.runtime.engine.codec import operation_from_json, to_json
@@ -92,7 +93,9 @@ class Run:
             self.folder = RunFolder.create(folder, needed=SPACE_NEEDED)
             self._keep_inputs(script)
         self.kept_steps: set[int] = set()
-        self.contact = ContactSheet(self.folder.output("contact", folder=True), from_step=state.step if checkpoint else None)
+        self.contact = ContactSheet(
+            self.folder.output("contact", folder=True), from_step=state.step if checkpoint else None
+        )
         self.timelapses = Timelapses(self.folder)
         self.metrics = self.folder.metrics(METRICS, resume_at=state.step + 1 if checkpoint else None)
         self._started = time.monotonic()
@@ -109,10 +112,19 @@ class Run:
         self.session = Session(trainer, program.operations, state, policy=program.repair, hooks=hooks)
 
     # -- going ----------------------------------------------------------------------------------------------------------
-    def go(self) -> RunResult:
-        """Advance to the end, or to the next boundary after ``session.stop``; everything that was reached is on disk afterwards."""
+    def go(self, drive: Callable[[Session], Program | None] | None = None) -> RunResult:
+        """Advance to the end, or to the next boundary after ``session.stop``; everything that was reached is on disk afterwards.
+
+        ``drive`` advances the session in its own way (a window does) and gives back the program where it was exchanged meanwhile.
+        """
         with self.folder.locked(), self.metrics:
-            state = self.session.advance()
+            if drive is None:
+                self.session.advance()
+            elif (program := drive(self.session)) is not None and program != self.program:
+                self.program = program
+                self.program_digest = program_digest(program, self.seed)
+                self._keep_inputs(Path(program.sources[0].path) if program.sources else Path(program.folder))
+            state = self.session.latest()
             complete = self.session.finished
             if complete:
                 self._finish(state)
@@ -120,6 +132,13 @@ class Run:
                 self._save(state, None)
         return RunResult(
             folder=self.folder.path, state=state, complete=complete, seconds=self.seconds(), digest=digest(state)
+        )
+
+    def as_script(self) -> str:
+        """The run as a formatted script: its own operations and everything that was submitted, with its steps."""
+        journal = self.session.latest().journal
+        return format_program(
+            dataclasses.replace(self.program, operations=self.program.operations + journal, seed=self.seed)
         )
 
     def seconds(self) -> float:

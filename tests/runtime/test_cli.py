@@ -133,6 +133,27 @@ def test_render_films_a_turntable(script: Path, tmp_path: Path) -> None:
         assert sum(1 for _ in container.decode(stream)) == 6
 
 
+def test_the_saved_session_is_a_script_that_runs_to_the_same_digest(script: Path, tmp_path: Path) -> None:
+    saved = script.with_name("saved.sculpt")
+    first, second = tmp_path / "first", tmp_path / "second"
+    ran = call("run", str(script), "--out", str(first), "--headless", "--seed", "4", "--save-session", str(saved))
+    assert ran.exit_code == 0, ran.output
+    assert call("run", str(saved), "--out", str(second), "--headless").exit_code == 0
+    digests = {json.loads((folder / "run.json").read_text())["state_digest"] for folder in (first, second)}
+    assert len(digests) == 1
+
+
+def test_without_a_display_there_is_a_message_and_the_run_goes_on(
+    script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    result = call("run", str(script), "--out", str(tmp_path / "out"))
+    assert result.exit_code == 0 and "no window" in result.stderr
+    viewed = call("view", str(tmp_path / "out" / "splats.ply"))
+    assert viewed.exit_code == 1 and "no window" in viewed.stderr
+
+
 def test_words_and_settings_are_listed() -> None:
     assert "dragon" in call("words").stdout
     assert "gren: not known; near: green" in call("words", "a gren dragon").stdout
