@@ -1,0 +1,232 @@
+"""Stage II measured: kernel speed against the plain-torch reference, distillation, preview, and the paper's figure 4 a, b, c.
+
+    python benchmarks/field.py kernels|distill|preview|figure4 [--steps N] [--blobs N]
+
+Each part prints one Markdown table; the results with their protocol are in benchmarks/field.md. Times of kernels are CPU
+seconds divided by the threads, so that other work on the machine does not count; elsewhere wall seconds stand beside them.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+
+from interactive3d.kernels import _library
+from interactive3d.kernels.field_network import SCENE_BOX, GridBatch, field_network
+from interactive3d.kernels.hash_grid import GridLayout
+from interactive3d.runtime.field.convert import UNSEEN, distill
+from interactive3d.runtime.field.distill import psnr_against_splats
+from interactive3d.runtime.field.field import HashGridField
+from interactive3d.runtime.field.optimizer import Moments, Rates, adam_step
+from interactive3d.runtime.field.refine import begin_refinement, make_region, refine_step, sphere_box
+from interactive3d.runtime.field.rendering import camera_rays, render_field, render_trainable
+from interactive3d.runtime.operations.base import seeded_generator
+from interactive3d.runtime.scene.camera import Camera
+from interactive3d.runtime.scene.gaussians import GaussianModel
+from interactive3d.runtime.scene.render import render
+from interactive3d.runtime.settings import RefineSettings, Settings
+
+CENTER, BALL = (0.0, 0.1, 0.5), 0.22
+PATCH = 48  # side of the pictures that figure 4 is refined on
+FLOPS_PER_INPUT = 2  # a multiplication and an addition
+
+
+def object_blobs(count: int, *, detail: bool) -> GaussianModel:
+    """A bumpy coloured ball; with ``detail``, fine stripes and grooves in the refined region, as far as the blobs resolve them."""
+    generator = torch.Generator().manual_seed(0)
+    way = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=-1)
+    radius = 0.55 + 0.06 * torch.sin(8 * way[:, 0]) * torch.cos(7 * way[:, 1])
+    mean = way * radius[:, None]
+    color = 0.5 + 0.4 * torch.stack([torch.sin(9 * mean[:, i] + i) for i in range(3)], -1)
+    size = 1.1 * radius.mean() * (4 * torch.pi / count) ** 0.5 / 2
+    if detail:
+        near = (mean - torch.tensor(CENTER)).norm(dim=-1) < BALL
+        stripes = ((mean[:, 0] * 90).sin() * (mean[:, 1] * 90).sin() > 0).float()
+        color = torch.where(near[:, None], stripes[:, None] * torch.tensor([0.9, 0.8, 0.1]) + 0.05, color)
+    return GaussianModel.create(
+        mean=mean,
+        log_scale=torch.full((count, 3), float(torch.log(size))),
+        rotation=torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(count, 1),
+        color=color,
+        logit_opacity=torch.full((count,), 2.5),
+    )
+
+
+class Clock:
+    """CPU seconds (all threads) and wall seconds of a stretch."""
+
+    def __enter__(self) -> "Clock":
+        self.cpu, self.wall = time.process_time(), time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cpu, self.wall = time.process_time() - self.cpu, time.perf_counter() - self.wall
+
+
+def kernels(points: int) -> None:
+    """Encoding and network, forward and backward, native and reference, on points along rays through a shell."""
+    print("| grid | implementation | forward | backward | million points/s | times the reference |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for label, layout in (
+        ("10 levels, 2^16 (default)", GridLayout.create(levels=10, features=2, capacity=1 << 16)),
+        ("16 levels, 2^19 (paper)", GridLayout.create(levels=16, features=2, capacity=1 << 19)),
+    ):
+        found = {}
+        for which in ("native", "reference"):
+            with _library.use_implementation(which):  # type: ignore[arg-type]
+                found[which] = _kernel_times(layout, points, 5 if which == "native" else 1)
+        for which, (forward, backward) in found.items():
+            ratio = sum(found["reference"]) / (forward + backward)
+            speed = points / (forward + backward) / 1e6
+            print(
+                f"| {label} | {which} | {forward * 1e3:.1f} ms | {backward * 1e3:.1f} ms | {speed:.2f} | {ratio:.0f} |",
+                flush=True,
+            )
+        flops = 3 * FLOPS_PER_INPUT * layout.hidden * (layout.encoded + 4) * points
+        print(
+            f"\nnetwork alone: {flops / sum(found['native']) / 1e9:.1f} GFLOP/s sustained with the encoding included\n"
+        )
+
+
+def _kernel_times(layout: GridLayout, points: int, repeats: int) -> tuple[float, float]:
+    generator = torch.Generator().manual_seed(0)
+    way = torch.nn.functional.normalize(torch.randn(points // 20, 3, generator=generator), dim=-1)
+    positions = (way[:, None] * torch.linspace(0.5, 0.7, 20)[None, :, None]).reshape(-1, 3).contiguous()
+    params = layout.initial(generator).requires_grad_()
+    everywhere = torch.ones(1, 32, 32, 32, dtype=torch.uint8)
+    grid = GridBatch(params, everywhere, torch.tensor([SCENE_BOX]), (layout,))
+    weight = torch.randn(len(positions), 4, generator=generator)
+    best = [float("inf"), float("inf")]
+    for _ in range(repeats):
+        with Clock() as forward:
+            raw = field_network(positions, grid)[0]
+        with Clock() as backward:
+            torch.autograd.grad(raw, params, weight)
+        threads = torch.get_num_threads()
+        best = [min(best[0], forward.cpu / threads), min(best[1], backward.cpu / threads)]
+    return best[0], best[1]
+
+
+def distillation(blobs: int, steps: int | None) -> HashGridField:
+    """Equation 7 on an object of this many blobs, judged on unseen views."""
+    model, settings = object_blobs(blobs, detail=False), Settings()
+    with Clock() as clock:
+        field = distill(model, settings, lambda step, purpose: seeded_generator(0, step, purpose), steps)
+    psnr = psnr_against_splats(field, model, list(UNSEEN), 256)
+    print("| blobs | steps | CPU seconds | wall seconds | PSNR on unseen views, 256 x 256 |")
+    print("| --- | --- | --- | --- | --- |")
+    print(
+        f"| {blobs} | {steps or settings.distill.steps} | {clock.cpu:.0f} | {clock.wall:.0f} | {psnr:.1f} dB |",
+        flush=True,
+    )
+    return field
+
+
+def preview(field: HashGridField) -> None:
+    """Views of a distilled field."""
+    print("| side | CPU milliseconds | wall milliseconds |")
+    print("| --- | --- | --- |")
+    for side in (256, 128):
+        render_field(field, list(UNSEEN[:1]), side)
+        with Clock() as clock:
+            render_field(field, list(UNSEEN[:1]), side)
+        print(f"| {side} | {clock.cpu * 1e3:.0f} | {clock.wall * 1e3:.0f} |", flush=True)
+
+
+def figure4(blobs: int, steps: int, refine_steps: int) -> None:
+    """The same steps with the base field alone (a), finer tables over the whole scene (b), and part-specific ones (c)."""
+    coarse, fine = object_blobs(blobs, detail=False), object_blobs(blobs * 2, detail=True)
+    settings = Settings().set("distill.size", 128).set("distill.rays", 2048)
+    base = distill(coarse, settings, lambda step, purpose: seeded_generator(0, step, purpose), steps)
+    whole = sphere_box((0.0, 0.0, 0.0), 1.0)
+    chosen = replace(RefineSettings(), capacity=1 << 14, levels=8)
+    print("| variant | parameters trained | PSNR in the region before | after |")
+    print("| --- | --- | --- | --- |")
+    for label, box in (
+        ("b: finer tables, whole scene's box", whole),
+        ("c: part-specific tables", sphere_box(CENTER, BALL)),
+    ):
+        region = make_region(base, "r", box, None, chosen, torch.Generator().manual_seed(1))
+        state = begin_refinement(base, region)
+        before = _patch_psnr(state.field, fine)
+        for i in range(refine_steps):
+            generator = seeded_generator(1, i, "refine")
+            cameras = _patch_cameras(1, generator)
+            behind = torch.ones(len(cameras), 3)
+            loss = _Towards(render(fine, cameras, PATCH).color.clamp(0, 1))
+            state, _ = refine_step(state, loss, cameras, PATCH, behind, i + 1, chosen, generator, i / refine_steps)
+        print(
+            f"| {label} | {region.layout.size:,} | {before:.1f} dB | {_patch_psnr(state.field, fine):.1f} dB |",
+            flush=True,
+        )
+    field, moments = base, Moments.fresh(base.params)
+    before = _patch_psnr(field, fine)
+    for i in range(refine_steps):
+        generator = seeded_generator(1, i, "refine")
+        cameras = _patch_cameras(1, generator)
+        field, moments = _base_step(
+            field, moments, render(fine, cameras, PATCH).color.clamp(0, 1), cameras, i / refine_steps
+        )
+    print(
+        f"| a: base field alone | {base.layout.size:,} | {before:.1f} dB | {_patch_psnr(field, fine):.1f} dB |",
+        flush=True,
+    )
+
+
+class _Towards:
+    """L1 to given pictures, as a refinement's loss."""
+
+    def __init__(self, target: torch.Tensor) -> None:
+        self.target = target
+
+    def __call__(self, images: torch.Tensor, cameras: Sequence[Camera]) -> tuple[torch.Tensor, float]:
+        difference = images - self.target
+        return difference.sign() / difference.numel(), float(difference.abs().mean())
+
+
+def _base_step(
+    field: HashGridField, moments: Moments, target: torch.Tensor, cameras: list[Camera], progress: float
+) -> tuple[HashGridField, Moments]:
+    leaf = field.params.clone().requires_grad_()
+    pixels = render_trainable(field, *camera_rays(cameras, PATCH, PATCH), base=leaf)
+    color = pixels.color + (1 - pixels.alpha)[:, None]
+    (color - target.reshape(-1, 3)).abs().mean().backward()
+    rates = Rates(table=0.01, network=0.002).scaled(0.1**progress)
+    params, moments = adam_step(field.params, leaf.grad, moments, field.layout, rates)
+    return field.with_base(params), moments
+
+
+def _patch_cameras(count: int, generator: torch.Generator) -> list[Camera]:
+    turn = torch.rand(count, 2, generator=generator)
+    return [Camera.orbit(float(u) * 60 - 30, float(v) * 50 - 15, 2.5, 2.2 * BALL / 2.5 * 57.3, CENTER) for u, v in turn]
+
+
+def _patch_psnr(field: HashGridField, model: GaussianModel) -> float:
+    cameras = _patch_cameras(3, torch.Generator().manual_seed(99))
+    error = (render_field(field, cameras, 96).color - render(model, cameras, 96).color.clamp(0, 1)).square().mean()
+    return float(-10 * torch.log10(error))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=("kernels", "distill", "preview", "figure4"))
+    parser.add_argument("--points", type=int, default=20_000)
+    parser.add_argument("--blobs", type=int, default=10_000)
+    parser.add_argument("--steps", type=int, default=None)
+    parser.add_argument("--refine-steps", type=int, default=150)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    parts: dict[str, Callable[[], object]] = {
+        "kernels": lambda: kernels(given.points),
+        "distill": lambda: distillation(given.blobs, given.steps),
+        "preview": lambda: preview(distillation(given.blobs, given.steps or 200)),
+        "figure4": lambda: figure4(given.blobs, given.steps or 300, given.refine_steps),
+    }
+    parts[given.part]()
+
+
+if __name__ == "__main__":
+    main()
