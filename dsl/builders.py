@@ -277,30 +277,39 @@ def _append(kept: tuple[int, ...]) -> Maker:
     return make
 
 
-def _for_rule(rule: Rule) -> Maker:
-    """The function for one production: picks the values that count, opens up repeated ones, and builds."""
-    kept, spread = rule.kept, rule.spread
-    if rule.origin.startswith("__"):
-        if kept and kept[0] in spread:
-            return _append(kept)
-        return lambda v, start, end: [v[i] for i in kept]
-    if rule.passes:
-        only = kept[0]
-        return lambda v, start, end: v[only]
+def _raw(rule: Rule) -> Maker:
+    """The function that a production builds with; its values are those that count, repeated ones opened up."""
     name = rule.build
     make = _NAMED.get(name)
     if make is None:
         family = {"op_": _op, "c_": _clause, "s_": _shape}
-        make = next(maker(name[len(prefix) :]) for prefix, maker in family.items() if name.startswith(prefix))
-    build = make
-    if len(kept) == len(rule.symbols) and not spread:
-        return build
+        prefix = next((prefix for prefix in family if name.startswith(prefix)), None)
+        if prefix is None:
+            raise KeyError(f"builders: no function for the rule {name!r} of grammar.lark; add one")
+        make = family[prefix](name[len(prefix) :])
+    return make
+
+
+def _for_rule(rule: Rule) -> Maker:
+    """The same for all values of a production as they stand on the parser's stack."""
+    kept, spread = rule.kept, rule.spread
+    if rule.origin.startswith("__"):
+        return _append(kept) if kept and kept[0] in spread else lambda v, start, end: [v[i] for i in kept]
+    if rule.passes:
+        only = kept[0]
+        return lambda v, start, end: v[only]
+    build = _raw(rule)
     if spread:
         return lambda v, start, end: build([x for i in kept for x in (v[i] if i in spread else (v[i],))], start, end)
-    if len(kept) == 1:
-        only = kept[0]
-        return lambda v, start, end: build([v[only]], start, end)
+    if len(kept) == len(rule.symbols):
+        return build
     return lambda v, start, end: build([v[i] for i in kept], start, end)
+
+
+@cache
+def raw_makers() -> tuple[Maker | None, ...]:
+    """Per production, None for those that build nothing."""
+    return tuple(None if rule.passes or rule.origin.startswith("__") else _raw(rule) for rule in tables().rules)
 
 
 @cache

@@ -43,7 +43,7 @@ ENTRIES = (
         help="choose another name, or take one of the two away",
         why="A name has one meaning in its file or block.",
         wrong="let lift = 0.2\nlet lift = 0.3",
-        right="let lift = 0.2\nlet lift_late = 0.3",
+        right="let lift      = 0.2\nlet lift_late = 0.3",
     ),
     Entry(
         code="E0205",

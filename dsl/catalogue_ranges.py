@@ -118,7 +118,7 @@ ENTRIES = (
         code="E0414",
         message="this becomes more than {limit} statements",
         label="too many",
-        why="Loops and gestures are opened up before the run; together they may become 200,000 statements.",
+        why="Loops and gestures are opened up before the run; together they may become 100,000 statements.",
         wrong="for i in 1 .. 1000000 {\n  at step 300 paint all red\n}",
         right="for i in 1 .. 10 {\n  at step 300 + i paint all red\n}",
     ),

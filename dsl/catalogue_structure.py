@@ -28,7 +28,7 @@ ENTRIES = (
         help="add a line: steps 1200",
         why="A script with events says how long the run is, so that their moments can be checked.",
         wrong='prompt "a dragon"\nat step 300 paint all red',
-        right='prompt "a dragon"\nsteps 1200\nat step 300 paint all red',
+        right='prompt "a dragon"\nsteps  1200\nat step 300 paint all red',
     ),
     Entry(
         code="E0504",

@@ -152,7 +152,7 @@ ENTRIES = (
         help="break the line before `{text}`, or group the operations: at step 300 {{ … }}",
         why="One line, one statement.",
         wrong="seed 7 steps 1200",
-        right="seed 7\nsteps 1200",
+        right="seed  7\nsteps 1200",
     ),
     Entry(
         code="E0118",

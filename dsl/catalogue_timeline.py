@@ -171,8 +171,8 @@ ENTRIES = (
             "0.5 -> 0.3"
         ),
         right=(
-            "from step 0 to 300 ramp guidance.noise_max 0.98 -> 0.4\nfrom step 300 to 500 ramp guidance.noise_max "
-            "0.4 -> 0.3"
+            "from step 0 to 300   ramp guidance.noise_max 0.98 -> 0.4\nfrom step 300 to 500 ramp "
+            "guidance.noise_max 0.4 -> 0.3"
         ),
     ),
     Entry(
@@ -208,7 +208,7 @@ ENTRIES = (
         help='add a line: prompt "a green dragon"',
         why="Without a prompt a text-to-3D prior has nothing to go by.",
         wrong="steps 400\nat step 300 paint all red",
-        right='prompt "a green dragon"\nsteps 400\nat step 300 paint all red',
+        right='prompt "a green dragon"\nsteps  400\nat step 300 paint all red',
     ),
     Entry(
         code="W0805",

@@ -129,7 +129,7 @@ ENTRIES = (
         help="vectors have .x .y and .z",
         why="A point after a name takes a component of a vector, or a name of a used file.",
         wrong="let back = (0, 0.18, -0.05)\nlet h = back.w",
-        right="let back = (0, 0.18, -0.05)\nlet h = back.y",
+        right="let back = (0, 0.18, -0.05)\nlet h    = back.y",
     ),
     Entry(
         code="E0315",

@@ -9,7 +9,7 @@ from interactive3d.dsl.clauses import Clauses
 from interactive3d.dsl.compile_operations import OperationCompiler
 from interactive3d.dsl.declarations import Declarations
 from interactive3d.dsl.evaluate import Evaluator, meant
-from interactive3d.dsl.frame import Frame, Label, Placed, describe, first_step
+from interactive3d.dsl.frame import Frame, Label, Place, Placed, describe, first_step
 from interactive3d.dsl.gestures import Gestures
 from interactive3d.dsl.moments import MomentReader
 from interactive3d.dsl.operations import (
@@ -28,10 +28,10 @@ from interactive3d.dsl.scope import BAD, Bound, Items, Scope, type_of
 from interactive3d.dsl.settings_check import Settings
 from interactive3d.dsl.settings_statements import SETTING_KEYWORDS, SettingStatements
 from interactive3d.dsl.source import Source
-from interactive3d.dsl.values import AtEnd, Every, FromTo, NamedPart, When, WhenMetric
+from interactive3d.dsl.values import AtEnd, AtStep, Every, FromTo, NamedPart, When, WhenMetric
 
 # How many statements a script may become once its loops and gestures are opened up.
-MAX_STATEMENTS = 200_000
+MAX_STATEMENTS = 100_000
 
 
 class Checker:
@@ -78,10 +78,7 @@ class Checker:
             self.frame, self.evaluate.scope = before, before_scope
 
     def statement(self, node: Any) -> None:
-        self.statements += 1
-        if self.statements > MAX_STATEMENTS:
-            if self.statements == MAX_STATEMENTS + 1:
-                self.report("E0414", node.start, node.end, limit=MAX_STATEMENTS)
+        if self._full(node.start, node.end):
             return
         kind = type(node)
         if kind is n.Event:
@@ -99,6 +96,13 @@ class Checker:
         elif kind is n.Use:
             self.declarations.use(node)
 
+    def _full(self, start: int, end: int) -> bool:
+        """Counts a statement, or a turn of a loop; true, and reported once, when there are too many."""
+        self.statements += 1
+        if self.statements == MAX_STATEMENTS + 1:
+            self.report("E0414", start, end, limit=MAX_STATEMENTS)
+        return self.statements > MAX_STATEMENTS
+
     def for_each(self, node: n.ForEach) -> None:
         values = self._domain(node.domain)
         if not self.declarations.may_name(node.name):
@@ -107,7 +111,7 @@ class Checker:
         if values is None:
             values = (BAD,)
         for value in values:
-            if self.statements > MAX_STATEMENTS:
+            if self._full(node.start, node.name.end):
                 return
             scope = Scope(outer=self.frame.scope)
             scope.names[node.name.text] = Bound(
@@ -194,6 +198,10 @@ class Checker:
                 self.report("E0501", action.start, self._head_end(action))
             frame = replace(frame, dry=True)
             when = AtEnd()
+        moment = frame.moment if node.moment is None else (self.reporter.source, node.moment.start, node.moment.end)
+        if node.label is None and type(action) is n.Op:
+            self.operation(action, when, frame, moment)
+            return
         label = self._label(node.label, frame) if node.label is not None else None
         members: tuple[list[Placed], ...] = frame.members
         name = frame.label
@@ -201,13 +209,12 @@ class Checker:
         if label is not None:
             members = (*members, own)
             name = label.name
-        moment = frame.moment if node.moment is None else (self.reporter.source, node.moment.start, node.moment.end)
         inner = frame.inner(when=when, label=name, members=members, moment=moment)
         before = self.frame
         self.frame = inner
         try:
             if type(action) is n.Op:
-                self.operation(action, when)
+                self.operation(action, when, inner, moment)
             elif type(action) is n.Call:
                 self.gestures.call(action, when)
             else:
@@ -249,7 +256,7 @@ class Checker:
         if ends and all(end is not None for end in ends):
             label.over = max(end for end in ends if end is not None)
 
-    def operation(self, node: n.Op, when: When) -> None:
+    def operation(self, node: n.Op, when: When, frame: Frame, moment: Place | None) -> None:
         keyword = node.keyword
         if keyword in SETTING_KEYWORDS:
             self.report("E0511", node.start, self._head_end(node), keyword=Clauses(self.evaluate, node).statement)
@@ -258,18 +265,22 @@ class Checker:
         made = self.operations.compile(clauses)
         if keyword in ("set", "ramp"):
             self.settings.check_live(clauses, clauses.node("path"))
-        if not self._fits(node, clauses, keyword, when):
+        if not self._fits(node, clauses, keyword, when, frame):
             return
-        if made is None or self.frame.dry:
+        if made is None or frame.dry:
             return
         kind, fields = made
         source = self.reporter.source
-        operation = kind(when=when, label=self.frame.label, span=source.span(node.start, node.end), **fields)
-        self.place(operation, source, node.start, node.end)
+        operation = kind(when=when, label=frame.label, span=source.span(node.start, node.end), **fields)
+        self.place(operation, node, frame, moment)
 
-    def _fits(self, node: n.Op, clauses: Clauses, keyword: str, when: When) -> bool:
+    def _fits(self, node: n.Op, clauses: Clauses, keyword: str, when: When, frame: Frame) -> bool:
         """Whether an operation can stand at such a moment."""
-        if self.frame.dry and when == AtEnd():
+        if type(when) is AtStep:
+            if keyword == "ramp":
+                self.report("E0509", node.start, self._head_end(node))
+            return keyword != "ramp"
+        if frame.dry and when == AtEnd():
             return True
         if keyword == "ramp" and not isinstance(when, FromTo):
             self.report("E0509", node.start, self._head_end(node))
@@ -295,7 +306,7 @@ class Checker:
                 return False
         return True
 
-    def place(self, operation: Operation, source: Source, start: int, end: int) -> None:
+    def place(self, operation: Operation, node: n.Op, frame: Frame, moment: Place | None) -> None:
         begins = first_step(operation.when)
         over: int | None = begins
         when = operation.when
@@ -306,9 +317,9 @@ class Checker:
         elif operation.steps_setting is not None and begins is not None:
             length = self.length(operation)
             over = None if length is None else begins + length
-        placed = Placed(operation, source, start, end, begins, over, len(self.placed), self.frame.moment)
+        placed = Placed(operation, self.reporter.source, node.start, node.end, begins, over, len(self.placed), moment)
         self.placed.append(placed)
-        for members in self.frame.members:
+        for members in frame.members:
             members.append(placed)
 
     def length(self, operation: Operation) -> int | None:

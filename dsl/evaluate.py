@@ -12,6 +12,9 @@ from interactive3d.dsl.reporter import Reporter
 from interactive3d.dsl.scope import ARTICLES, BAD, Angle, Bad, Bound, Items, Scope, type_of
 from interactive3d.dsl.shapes import build_shape
 from interactive3d.dsl.values import (
+    X_AXIS,
+    Y_AXIS,
+    Z_AXIS,
     AllPart,
     Click,
     ClickPart,
@@ -26,7 +29,7 @@ from interactive3d.dsl.values import (
     UnionPart,
 )
 
-CONSTANTS: dict[str, Any] = {"all": AllPart(), "on": True, "off": False}
+CONSTANTS: dict[str, Any] = {"all": AllPart(), "on": True, "off": False, "x": X_AXIS, "y": Y_AXIS, "z": Z_AXIS}
 _AXES = {"x": 0, "y": 1, "z": 2}
 _IN_TEXT = re.compile(r"\{([^{}]*)\}")
 # What stays in a text for the run to fill in.

@@ -35,6 +35,7 @@ _CLAUSES = {
     "turntable": ("seconds", "fps", "size", "elevation", "view"),
     "timelapse": ("every", "view"),
 }
+_MOMENTS = frozenset({"at_step", "from_to", "every", "after", "when_below", "when_above"})
 _ORBIT = ("azimuth", "elevation", "distance", "fov", "target")
 _TIGHT_AFTER = frozenset({"(", "["})
 _TIGHT_BEFORE = frozenset({")", "]", ",", ":"})
@@ -85,8 +86,8 @@ def _facts(body: n.Block, source: str) -> _Facts:
         elif isinstance(node, n.OrbitOf):
             _ordered(facts, node.clauses, _ORBIT)
         elif isinstance(node, n.Event):
-            if node.moment is not None and node.label is None and not isinstance(node.action, n.Block):
-                facts.columns[node.action.start] = node.moment.kind.split("_")[0]
+            if node.moment is not None and node.label is None and node.moment.kind in _MOMENTS:
+                facts.columns[node.action.start] = node.moment.kind
             elif node.moment is None and isinstance(node.action, n.Op) and node.action.keyword in SETTING_KEYWORDS:
                 facts.columns[node.action.start] = "setting"
         elif isinstance(node, n.Binding | n.ParamDecl):
@@ -125,7 +126,7 @@ class _Formatter:
         low, high = min(start for start, _ in order), max(end for _, end in order)
         if "\n" in self.text[low:high]:
             return
-        inside = [i for i, item in enumerate(items) if low <= item[2] and item[3] <= high]
+        inside = [i for i, item in enumerate(items) if low <= item[2] < item[3] <= high]
         wanted = [items[i] for start, end in order for i in inside if start <= items[i][2] and items[i][3] <= end]
         if len(wanted) == len(inside):
             for i, item in zip(inside, wanted, strict=True):
@@ -214,7 +215,7 @@ class _Formatter:
         if line.text and self._spaced(item, previous):
             line.text += " "
         group = self.facts.columns.get(start)
-        if group in ("at", "from", "every", "after", "when"):
+        if group in _MOMENTS:
             line.column, line.group = len(line.text), group
         elif group is not None:
             line.group = group

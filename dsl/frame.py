@@ -1,12 +1,15 @@
 """Where a statement stands: its scope, the moment that holds for it, and the clock that its own moments count by."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from interactive3d.dsl.operations import Operation
 from interactive3d.dsl.scope import Scope
 from interactive3d.dsl.source import Source
 from interactive3d.dsl.values import After, AtEnd, AtStep, Every, FromTo, Now, When, WhenMetric
+
+# A stretch of a file.
+Place: TypeAlias = tuple[Source, int, int]
 
 
 @dataclass(slots=True)
@@ -21,7 +24,7 @@ class Placed:
     ends: int | None
     order: int
     # Where its moment is written.
-    moment: tuple[Source, int, int] | None = None
+    moment: Place | None = None
 
 
 @dataclass(slots=True)
@@ -51,7 +54,7 @@ class Frame:
     library: str | None = None
     dry: bool = False
     members: tuple[list[Placed], ...] = field(default=())
-    moment: tuple[Source, int, int] | None = None
+    moment: Place | None = None
 
     def inner(self, **changes: Any) -> "Frame":
         return replace(self, depth=self.depth + 1, **changes)

@@ -76,6 +76,10 @@ class _Brackets:
 
     def pop(self, sign: str, at: int) -> bool:
         """Whether the closing sign is to be kept; brackets inside it that are still open are reported."""
+        if self.open and _OPENERS[self.open[-1][0]] == sign:
+            opener, _ = self.open.pop()
+            self.round_depth -= opener != "{"
+            return True
         wanted = next((i for i in reversed(range(len(self.open))) if _OPENERS[self.open[i][0]] == sign), None)
         if wanted is None:
             self.report("E0107", at, at + 1, sign=sign)
@@ -139,7 +143,10 @@ def tokenize(text: str, report: Report) -> Tokens:
                     return _nothing(text, tokens.comments)
             elif sign in ")]}" and not brackets.pop(sign, start):
                 continue
-            tokens.add(signs[sign], sign, start, end)
+            types.append(signs[sign])
+            texts.append(sign)
+            starts.append(start)
+            ends.append(end)
         elif group == "newline":
             if brackets.round_depth:
                 brackets.line_end(end - 1)

@@ -10,6 +10,7 @@ from typing import Any
 from interactive3d.dsl.builders import MAX_CHAIN, TooDeepError, makers, on_shift
 from interactive3d.dsl.lexer import Report, Tokens, tokenize
 from interactive3d.dsl.nodes import Block
+from interactive3d.dsl.plans import plan_for
 from interactive3d.dsl.syntax_faults import describe
 from interactive3d.dsl.tables import END, Tables, tables
 
@@ -79,13 +80,27 @@ def _run(table: Tables, stack: _Stack, tokens: Tokens, at: int, report: Report) 
     types, texts, token_starts, token_ends = tokens.types, tokens.texts, tokens.starts, tokens.ends
     states, values, starts, ends = stack.states, stack.values, stack.starts, stack.ends
     state = states[-1]
+    statement_states = table.statement_states
     while True:
         terminal = types[at]
+        if state in statement_states and terminal in table.actions[table.start]:
+            plan, stop = plan_for(table, state, types, at)
+            if plan is not None:
+                try:
+                    value = plan.build(tokens, at, report)
+                except TooDeepError as fault:
+                    fault.token = at
+                    raise
+                for index in plan.names:
+                    types[at + index] = "NAME"
+                state = gotos[state]["statement"]
+                stack.push(state, value, token_starts[at], token_ends[stop - 1])
+                at = stop
+                terminal = types[at]
         action = actions[state].get(terminal)
         if action is None:
             row = actions[state]
-            named = "NAME" in row and "LET" not in row and (texts[at] == "x" or "NUMBER" not in row)
-            if named and texts[at] in table.words:
+            if table.may_name(row, terminal) and terminal in table.word_terminals:
                 # A word of the language where only a name can stand (a path, a type, a name being declared).
                 terminal = types[at] = "NAME"
                 action = row["NAME"]

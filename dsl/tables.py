@@ -53,6 +53,14 @@ class Tables:
     signs: dict[str, str]
     # Terminal -> what is written.
     spelling: dict[str, str]
+    word_terminals: frozenset[str]
+    # States in which a statement may begin.
+    statement_states: frozenset[int]
+
+    @staticmethod
+    def may_name(row: dict[str, int], terminal: str) -> bool:
+        """Whether a word of the language is taken for a name in a state: where a name is declared or a path or type is given."""
+        return "NAME" in row and "LET" not in row and (terminal == "X" or "NUMBER" not in row)
 
 
 def _rule(rule: Any) -> Rule:
@@ -99,4 +107,6 @@ def tables() -> Tables:
         words=words,
         signs=signs,
         spelling=spelling,
+        word_terminals=frozenset(words.values()),
+        statement_states=frozenset(i for i, goto in enumerate(gotos) if "statement" in goto),
     )

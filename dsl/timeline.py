@@ -11,12 +11,16 @@ from interactive3d.dsl.regions import common_point
 from interactive3d.dsl.values import (
     AtEnd,
     DeclaredPart,
+    DifferencePart,
     Every,
+    GrowPart,
     IntersectionPart,
     NamedPart,
+    NotPart,
     ShapePart,
     Span,
     Sphere,
+    UnionPart,
 )
 
 if TYPE_CHECKING:
@@ -27,26 +31,23 @@ _WORD = re.compile(r"[A-Za-z]+(?:['-][A-Za-z]+)*")
 _BRINGS = (o.AddFile, o.AddShape, o.Duplicate, o.Mirror, o.Move, o.Rotate, o.Stretch, o.Drag, o.Edit, o.Densify)
 
 
-def names_in(value: Any) -> Iterator[str]:
-    """Names of the tags and declared parts that a value speaks of by name."""
-    if isinstance(value, NamedPart | DeclaredPart):
-        yield value.name
-        if isinstance(value, NamedPart):
-            return
-    for slot in getattr(type(value), "__dataclass_fields__", ()):
-        inner = getattr(value, slot)
-        if hasattr(type(inner), "__dataclass_fields__") and slot not in ("when", "span"):
-            yield from names_in(inner)
+def names_in(part: Any) -> Iterator[NamedPart | DeclaredPart]:
+    """The tags and declared parts that a part (or nothing, or the name of a file's part) speaks of by name."""
+    match part:
+        case NamedPart():
+            yield part
+        case DeclaredPart():
+            yield part
+            yield from names_in(part.part)
+        case NotPart() | GrowPart():
+            yield from names_in(part.part)
+        case UnionPart() | DifferencePart() | IntersectionPart():
+            yield from names_in(part.left)
+            yield from names_in(part.right)
 
 
-def tags_in(value: Any) -> Iterator[str]:
-    if isinstance(value, NamedPart):
-        yield value.name
-        return
-    for slot in getattr(type(value), "__dataclass_fields__", ()):
-        inner = getattr(value, slot)
-        if hasattr(type(inner), "__dataclass_fields__") and slot not in ("when", "span"):
-            yield from tags_in(inner)
+def part_of(operation: o.Operation) -> Any:
+    return getattr(operation, "part", None)
 
 
 class Timeline:
@@ -146,14 +147,16 @@ class Timeline:
             name = getattr(placed.operation, "name", None)
             if isinstance(placed.operation, o.AddFile | o.AddShape | o.Duplicate | o.Mirror) and name:
                 born[name] = placed
-        for placed in self.placed:
-            for name in tags_in(placed.operation):
-                birth = born.get(name)
+        for placed in self.placed if born else ():
+            for named in names_in(part_of(placed.operation)):
+                birth = born.get(named.name) if isinstance(named, NamedPart) else None
                 if birth is None or birth.begins is None or placed.begins is None:
                     continue
                 if (placed.begins, placed.order) < (birth.begins, birth.order):
                     related = ((self.where(birth), "added here"),)
-                    self.report("E0609", placed, name=name, step=placed.begins, birth=birth.begins, related=related)
+                    self.report(
+                        "E0609", placed, name=named.name, step=placed.begins, birth=birth.begins, related=related
+                    )
 
     def removals(self) -> None:
         """A part is not used once it was removed, unless something may have come in its place."""
@@ -164,11 +167,11 @@ class Timeline:
             if placed.begins is None and not isinstance(operation.when, AtEnd):
                 continue
             if removed:
-                for name in names_in(operation):
-                    gone = removed.get(name)
+                for named in names_in(part_of(operation)):
+                    gone = removed.get(named.name)
                     if gone is not None:
                         related = ((self.where(gone), "removed here"),)
-                        self.report("E0608", placed, name=name, step=gone.begins, related=related)
+                        self.report("E0608", placed, name=named.name, step=gone.begins, related=related)
                         break
             if isinstance(operation, _BRINGS):
                 removed = {name: gone for name, gone in removed.items() if name in tags}
@@ -224,13 +227,11 @@ class Timeline:
                 written[path] = placed
 
     def thaws(self) -> None:
-        frozen: set[str] = set()
         anything = False
         for placed in self.in_order:
             operation = placed.operation
             if isinstance(operation, o.Freeze):
                 anything = True
-                frozen.update(names_in(operation))
             elif isinstance(operation, o.Thaw) and not anything:
                 self.report("W0806", placed)
 

@@ -4,7 +4,25 @@ from pathlib import Path
 
 from interactive3d.dsl.program import CheckContext, SettingSpec
 
-KNOWN_WORDS = frozenset("a an the green red blue dragon with wings blurry knight on its head horns".split())
+KNOWN_WORDS = frozenset(
+    [
+        "a",
+        "an",
+        "the",
+        "green",
+        "red",
+        "blue",
+        "dragon",
+        "with",
+        "wings",
+        "blurry",
+        "knight",
+        "on",
+        "its",
+        "head",
+        "horns",
+    ]
+)
 
 SETTINGS = (
     SettingSpec(path="lr.position", kind="float", default=0.005, low=0.0, high=1.0, help="rate of the means"),

@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 from dsl_strategies import HEAD, LEAVES, MOMENTS, OPERATIONS, SHAPES, TAG, VIEW, operations, parts
 from dsl_support import context
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from interactive3d.dsl import SculptError, format_operation, format_program, format_source, loads, parse_operation
 from interactive3d.dsl import operations as o
