@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import glfw
 import moderngl
 import numpy as np
 from imgui_bundle import glfw_utils, hello_imgui, imgui, immapp
+from imgui_bundle.glfw_utils import glfw  # the library that the window itself uses, not another copy of it
 
 from interactive3d.runtime.output.pictures import save_picture
 from interactive3d.runtime.view.actions import Actions
@@ -238,7 +238,7 @@ class Window:
         io.config_flags &= ~imgui.ConfigFlags_.nav_enable_keyboard
         io.config_windows_move_from_title_bar_only = True
         io.config_error_recovery_enable_assert = False
-        glfw.set_drop_callback(glfw_utils.glfw_window_hello_imgui(), self._dropped)
+        glfw.set_drop_callback(glfw_utils.glfw_window_hello_imgui(), self._dropped)  # type: ignore[arg-type]
 
     def _dropped(self, window: object, paths: list[str]) -> None:
         for path in paths:

@@ -174,7 +174,7 @@ def add_shape(batch: LineBatch, shape: Shape, color: Rgba, width: float = 1.5) -
         batch.path(loop, color, width, closed=closed)
 
 
-def _circle(center: Sequence[float], u: Points, v: Points) -> Points:
+def _circle(center: Sequence[float] | np.ndarray, u: Points, v: Points) -> Points:
     angle = np.linspace(0.0, 2.0 * math.pi, CIRCLE, endpoint=False)[:, None]
     return np.asarray(center) + np.cos(angle) * u + np.sin(angle) * v
 

@@ -31,6 +31,14 @@ def why_not() -> str | None:
         return f"no window: {', '.join(missing)} not installed (pip install 'interactive3d[window]')"
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return "no window: there is no display"
+    import warnings
+
+    from imgui_bundle.glfw_utils import glfw
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if not glfw.init():
+            return f"no window: the display {os.environ.get('DISPLAY', '')} cannot be opened".replace("  ", " ")
     return None
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, UInt8, UInt32
 from torch import Tensor
 
 from interactive3d.kernels.splat_raster import rasterize
+from interactive3d.runtime.field import HashGridField, render_field
 from interactive3d.runtime.scene.camera import Camera
 from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.scene.transforms import transform_rows
@@ -22,7 +23,7 @@ DOT_SCALE = 0.004
 PREVIEW_SECONDS = 0.022
 """A picture during a gesture may take this long."""
 
-SMALLEST_SHARE = 0.25
+SMALLEST_SHARE = 0.12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,7 @@ class PaintJob:
     height: int
     look: Look
     share: float = 1.0
+    field: HashGridField | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,16 +90,23 @@ class Sorter:
 
 @torch.no_grad()
 def paint(job: PaintJob) -> Painted:
-    """The picture by the rasterizer of the optimizer."""
+    """The picture by the rasterizer of the optimizer, or by its volume renderer where the object has become a field."""
     width = max(8, round(job.width * job.share))
     height = max(8, round(job.height * job.share))
+    if job.field is not None:
+        seen = render_field(job.field, [job.camera], width, height, (0.0, 0.0, 0.0))
+        return Painted(job=job, picture=_bytes(seen.color[0], seen.alpha[0]))
     mean, scale, rotation, color, opacity = _shown(job.model, job.look)
     device = job.model.device
     view = job.camera.view_matrix()[None].to(device)
     lens = job.camera.intrinsics(width, height)[None].to(device)
     raster = rasterize(mean, scale, rotation, color, opacity, view, lens, width, height)
-    picture = torch.cat([raster.color[0], raster.alpha[0][..., None]], dim=-1)
-    return Painted(job=job, picture=(picture.clamp(0, 1) * 255 + 0.5).byte().cpu().numpy())
+    return Painted(job=job, picture=_bytes(raster.color[0], raster.alpha[0]))
+
+
+def _bytes(color: Float[Tensor, "h w 3"], alpha: Float[Tensor, "h w"]) -> UInt8[np.ndarray, "h w 4"]:
+    picture = torch.cat([color, alpha[..., None]], dim=-1)
+    return (picture.clamp(0, 1) * 255 + 0.5).byte().cpu().numpy()
 
 
 def _shown(model: GaussianModel, look: Look) -> tuple[Tensor, ...]:

@@ -44,6 +44,7 @@ MOST_CORNERS = 14
 CONFORMAL = 1e-6
 
 Pixels = Float[np.ndarray, "n 2"]
+Triple = Sequence[float] | Float[np.ndarray, "3"]
 
 
 class Combine(Enum):
@@ -88,12 +89,12 @@ def grown(part: PartExpression, by: float) -> PartExpression:
     return GrowPart(part=part, by=round(by, DIGITS))
 
 
-def ball(center: Sequence[float], radius: float) -> PartExpression:
+def ball(center: Triple, radius: float) -> PartExpression:
     """A sphere."""
     return ShapePart(shape=Sphere(center=_rounded(center), radius=max(round(radius, DIGITS), 10.0**-DIGITS)))
 
 
-def stroke(points: Sequence[Sequence[float]], radius: float) -> PartExpression | None:
+def stroke(points: Sequence[Triple], radius: float) -> PartExpression | None:
     """The union of a brush's dabs; None without any."""
     part: PartExpression | None = None
     for point in points:
@@ -101,7 +102,7 @@ def stroke(points: Sequence[Sequence[float]], radius: float) -> PartExpression |
     return part
 
 
-def half_space(through: Sequence[float], normal: Sequence[float]) -> PartExpression:
+def half_space(through: Triple, normal: Triple) -> PartExpression:
     """Everything on the side of a plane that its unit normal points to."""
     a = np.asarray(through, np.float64)
     b = a + REACH * np.asarray(normal, np.float64)
@@ -204,9 +205,7 @@ def _convex(projection: Projection, corners: Pixels) -> PartExpression:
 # Selections follow what is done to them.
 
 
-def transformed(
-    part: PartExpression, linear: Float[np.ndarray, "3 3"], offset: Sequence[float]
-) -> PartExpression | None:
+def transformed(part: PartExpression, linear: Float[np.ndarray, "3 3"], offset: Triple) -> PartExpression | None:
     """The part under x -> linear x + offset; None where the language has no words for the result.
 
     Names and colours stay with their blobs however they move.
@@ -245,7 +244,7 @@ def _even_scale(linear: np.ndarray) -> float | None:
 
 
 def _moved_shape(shape: Shape, linear: np.ndarray, shift: np.ndarray) -> Shape | None:
-    def move(p: Sequence[float]) -> Vec3:
+    def move(p: Triple) -> Vec3:
         return _rounded(linear @ np.asarray(p) + shift)
 
     factor = _even_scale(linear)
@@ -271,13 +270,13 @@ def _moved_shape(shape: Shape, linear: np.ndarray, shift: np.ndarray) -> Shape |
     return None
 
 
-def _rounded(point: Sequence[float]) -> Vec3:
+def _rounded(point: Triple) -> Vec3:
     # Adding zero turns -0.0 into 0.0, which reads better.
     x, y, z = (round(float(v), DIGITS) + 0.0 for v in point)
     return x, y, z
 
 
-def rounded(point: Sequence[float]) -> Vec3:
+def rounded(point: Triple) -> Vec3:
     """A point with the digits that scripts made by the window have."""
     return _rounded(point)
 

@@ -108,8 +108,8 @@ class SplatRenderer:
         context = self.context
         context.disable(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
         context.enable(moderngl.BLEND)
-        context.blend_equation = moderngl.FUNC_ADD
-        context.blend_func = moderngl.ONE, moderngl.ONE_MINUS_SRC_ALPHA
+        context.blend_equation = moderngl.FUNC_ADD  # type: ignore[assignment]
+        context.blend_func = (moderngl.ONE, moderngl.ONE_MINUS_SRC_ALPHA)
         array.render(moderngl.TRIANGLES, vertices=6 * (last - first), first=6 * first)
 
     def _quads(self, program: moderngl.Program) -> moderngl.VertexArray:

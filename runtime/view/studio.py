@@ -197,6 +197,12 @@ class Studio:
                 error=True,
             )
             return False
+        if isinstance(operation, TermOperation) and self.worker.session.finished:
+            self.say(
+                f"{operation.keyword}: the run is at its last step, and this takes steps; go back in the timeline, or give the script more steps",
+                error=True,
+            )
+            return False
         text = format_operation(operation)
         self.history.note(Operated(before=self.selection, after=after, text=text))
         self.selection = after

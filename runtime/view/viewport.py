@@ -12,6 +12,7 @@ import moderngl
 import numpy as np
 from jaxtyping import UInt8
 
+from interactive3d.runtime.field import HashGridField
 from interactive3d.runtime.scene.camera import Camera
 from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.view.latest import Latest
@@ -60,7 +61,9 @@ class Frame:
     overlay_key: object = None
     backdrop: Backdrop = Backdrop.DARK
     moving: bool = False
+    field: HashGridField | None = None
     other: GaussianModel | None = None
+    other_field: HashGridField | None = None
     split: float = 0.0
 
     @property
@@ -70,7 +73,13 @@ class Frame:
 
     def blobs_key(self) -> tuple:
         """Changes whenever the blobs' picture does."""
-        return id(self.model), self.camera, self.width, self.height, self.look_key
+        return (
+            id(self.field if self.field is not None else self.model),
+            self.camera,
+            self.width,
+            self.height,
+            self.look_key,
+        )
 
 
 class _Layer:
@@ -93,14 +102,15 @@ class _Layer:
         self._camera: Camera | None = None
         self._job: PaintJob | None = None
         self._draw = False
-        if engine is Engine.RASTERIZER:
-            self.painter = Latest(paint, "painter")
-        else:
-            self.sorter = Latest(Sorter(), "sorter")
+        self._painted_field = False
 
     def refresh(self, job: PaintJob, moving: bool, generation: int) -> bool:
         """Bring the texture nearer to the job; True when it has changed."""
-        if self.painter is not None:
+        if self.engine is Engine.RASTERIZER or job.field is not None:
+            if self.painter is None:
+                self.painter = Latest(paint, "painter")
+            if self._painted_field is not (job.field is not None):
+                self._painted_field, self.pace = job.field is not None, Pace()
             return self._refresh_painted(job, moving)
         return self._refresh_drawn(replace(job, key=(*job.key, generation)))
 
@@ -132,7 +142,8 @@ class _Layer:
         return changed
 
     def _refresh_drawn(self, job: PaintJob) -> bool:
-        assert self.sorter is not None
+        if self.sorter is None:
+            self.sorter = Latest(Sorter(), "sorter")
         done = self.sorter.take()
         if done is not None:
             self.splats.upload(done.packed, done.flags)
@@ -168,9 +179,7 @@ class _Layer:
     @property
     def idle(self) -> bool:
         """Whether the newest job asked for has been done."""
-        worker = self.painter or self.sorter
-        assert worker is not None
-        return worker.idle
+        return all(worker.idle for worker in (self.painter, self.sorter) if worker is not None)
 
     def close(self) -> None:
         for worker in (self.painter, self.sorter):
@@ -222,13 +231,15 @@ class Viewport:
             width=frame.width,
             height=frame.height,
             look=frame.look,
+            field=frame.field,
         )
         changed = self._layer.refresh(job, frame.moving, generation)
         if frame.other is not None and frame.split > 0.0:
             if self._other is None:
                 self._other = _Layer(self.context, self.programs, self.engine)
-            key = (id(frame.other), *frame.blobs_key()[1:4], "other")
-            plain = replace(job, key=key, model=frame.other, look=Look(dots=frame.look.dots))
+            shown = frame.other_field if frame.other_field is not None else frame.other
+            key = (id(shown), *frame.blobs_key()[1:4], "other")
+            plain = replace(job, key=key, model=frame.other, field=frame.other_field, look=Look(dots=frame.look.dots))
             changed |= self._other.refresh(plain, frame.moving, generation)
         size = (frame.width, frame.height)
         composed = (size, frame.camera, frame.overlay_key, frame.backdrop, frame.split, frame.other is None, generation)

@@ -106,9 +106,11 @@ class RecordingPanel:
             imgui.text(label)
             imgui.same_line(90)
             imgui.set_next_item_width(-1)
-            slider = imgui.slider_int if isinstance(low, int) else imgui.slider_float
-            _, value = slider(f"##{label}", getattr(self, attribute), low, high, form)
-            setattr(self, attribute, value)
+            if attribute == "size":
+                _, self.size = imgui.slider_int(f"##{label}", self.size, int(low), int(high), form)
+            else:
+                _, value = imgui.slider_float(f"##{label}", getattr(self, attribute), low, high, form)
+                setattr(self, attribute, value)
         going = self.recording
         if going is None:
             if imgui.button(f"{fa.ICON_FA_VIDEO}  Record###record", ImVec2(-1, 0)) and self.name.strip():

@@ -3,7 +3,7 @@
 import platform
 
 import numpy as np
-from imgui_bundle import ImVec2, icons_fontawesome_6, imgui, implot
+from imgui_bundle import ImVec2, ImVec4, icons_fontawesome_6, imgui, implot
 
 from interactive3d.runtime.view.keymap import help_groups
 from interactive3d.runtime.view.studio import Studio
@@ -70,7 +70,7 @@ class PlotsPanel:
 
 def _line(color: tuple[float, float, float, float], weight: float = 1.0) -> implot.Spec:
     spec = implot.Spec()
-    spec.line_color = color
+    spec.line_color = ImVec4(*color)
     spec.line_weight = weight
     return spec
 

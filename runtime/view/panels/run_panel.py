@@ -228,9 +228,9 @@ class RunPanel:
                 paint.pop_clip_rect()
             if inside:
                 told = bar.text
-        for at, color in ((step, rgba(ACCENT)), (None if studio.past is None else studio.past.step, rgba(MUTED))):
-            if at is not None:
-                paint.add_line(ImVec2(x_of(at), corner.y), ImVec2(x_of(at), bottom), color, 2.0)
+        heads = [(step, rgba(ACCENT))] + ([(studio.past.step, rgba(MUTED))] if studio.past is not None else [])
+        for head, color in heads:
+            paint.add_line(ImVec2(x_of(head), corner.y), ImVec2(x_of(head), bottom), color, 2.0)
         if hovered:
             at = round((mouse.x - corner.x) / wide * steps)
             imgui.set_tooltip(told or f"step {at}: click to look" + ("" if at <= step else ", here: run to it"))

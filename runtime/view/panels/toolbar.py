@@ -151,7 +151,7 @@ def draw_notices(studio: Studio, paint: imgui.ImDrawList, origin: tuple[float, f
         if notice.error:
             paint.add_rect(low, high, rgba(BAD, left), 6.0)
         color = imgui.get_color_u32((0.95, 0.95, 0.96, left))
-        paint.add_text(imgui.get_font(), imgui.get_font_size(), ImVec2(x, y), color, notice.text, None, wide)
+        paint.add_text(imgui.get_font(), imgui.get_font_size(), ImVec2(x, y), color, notice.text, wide)
 
 
 def draw_hints(studio: Studio, paint: imgui.ImDrawList, origin: tuple[float, float], size: tuple[int, int]) -> None:

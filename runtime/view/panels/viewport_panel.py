@@ -6,6 +6,8 @@ import numpy as np
 from imgui_bundle import ImVec2, imgui, imguizmo
 
 from interactive3d.dsl.operations import GrowPart, ShapePart, Sphere, UnionPart
+from interactive3d.runtime.engine.state import RunState
+from interactive3d.runtime.field import HashGridField
 from interactive3d.runtime.view.gestures import Gizmo, Pull, Tool
 from interactive3d.runtime.view.keymap import FLYING
 from interactive3d.runtime.view.lines import LineBatch, add_arrow, add_axes, add_grid, add_part, add_shape
@@ -215,7 +217,9 @@ class ViewportPanel:
                 way += direction
         if way.any():
             hurry = 3.0 if io.key_shift else 1.0
-            self.studio.camera = self.studio.camera.flown(*(way * hurry), min(io.delta_time, 0.1))
+            self.studio.camera = self.studio.camera.flown(
+                way[0] * hurry, way[1] * hurry, way[2] * hurry, min(io.delta_time, 0.1)
+            )
 
     # -- the gizmo ------------------------------------------------------------------------------------------------------
     def _gizmo(self) -> bool:
@@ -313,7 +317,9 @@ class ViewportPanel:
             overlay_key=overlay,
             backdrop=studio.backdrop,
             moving=self.moving,
+            field=field_of(scene.state),
             other=None if studio.pinned is None else studio.pinned.model,
+            other_field=None if studio.pinned is None else field_of(studio.pinned),
             split=studio.split if studio.pinned is not None else 0.0,
         )
 
@@ -330,7 +336,7 @@ class ViewportPanel:
                 paint.add_rect(a, b, color)
             elif studio.tool is Tool.LASSO and len(hand.outline) > 1:
                 points = [ImVec2(ox + x, oy + y) for x, y in hand.outline]
-                paint.add_polyline(points, color, 1.5, 0)
+                paint.add_polyline(points, color, 1.5, 0)  # type: ignore[arg-type]
                 paint.add_line(points[-1], points[0], rgba(ACCENT, 0.4), 1.0)
             elif studio.tool is Tool.BRUSH:
                 projection = self.projection
@@ -351,6 +357,11 @@ class ViewportPanel:
         if studio.pinned is not None:
             x = ox + studio.split * self.size[0]
             paint.add_line(ImVec2(x, oy), ImVec2(x, oy + self.size[1]), color, 1.5)
+
+
+def field_of(state: RunState) -> HashGridField | None:
+    """The field that the blobs have become in stage II; None before."""
+    return None if state.field is None else state.field.field
 
 
 def combining() -> Combine:
