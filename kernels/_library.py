@@ -248,7 +248,11 @@ def _with_headers(sources: tuple[str, ...]) -> list[Path]:
         if path in found:
             continue
         found[path] = None
-        for name in re.findall(r'^\s*#\s*include\s+"([^"]+)"', path.read_text(), flags=re.MULTILINE):
+        try:
+            text = path.read_text()
+        except OSError as error:
+            raise BuildError(f"a source is missing: {error}") from error
+        for name in re.findall(r'^\s*#\s*include\s+"([^"]+)"', text, flags=re.MULTILINE):
             waiting += [base / name for base in (path.parent, SOURCES) if (base / name).exists()][:1]
     return sorted(found)
 

@@ -60,7 +60,7 @@ def finite_rows(*tensors: Tensor) -> Bool[Tensor, " n"]:
     """Which rows are finite in every one of the tensors (all of them with n rows)."""
     finite = torch.ones(tensors[0].shape[0], dtype=torch.bool, device=tensors[0].device)
     for tensor in tensors:
-        finite &= torch.isfinite(tensor.reshape(tensor.shape[0], -1)).all(dim=1)
+        finite &= torch.isfinite(tensor[:, None] if tensor.dim() == 1 else tensor).all(dim=1)
     return finite
 
 

@@ -9,6 +9,7 @@ as does one whose centre is not between `near` and `far`.
 On the CPU the native kernel (`csrc/`) serves, else the plain-torch reference; on CUDA gsplat where it is installed.
 """
 
+import concurrent.futures
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -222,15 +223,18 @@ def _backward_reference(
     background_wanted: bool,
     *settings: Any,
 ) -> tuple[Tensor, ...]:
-    grads, background_grad, probe_grad = reference.splat_backward(
-        (grad_color, grad_alpha, grad_depth),
-        (means, scales, rotations, colors, opacities),
-        viewmats,
-        intrinsics,
-        background,
-        screen_probe,
-        reference.SplatSettings(*settings),
-    )
+    # In a thread of its own: inside an operator torch's autograd may be switched off for the calling thread.
+    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as fresh:
+        grads, background_grad, probe_grad = fresh.submit(
+            reference.splat_backward,
+            (grad_color, grad_alpha, grad_depth),
+            (means, scales, rotations, colors, opacities),
+            viewmats,
+            intrinsics,
+            background,
+            screen_probe,
+            reference.SplatSettings(*settings),
+        ).result()
     empty = means.new_zeros(0)
     return (
         *grads,

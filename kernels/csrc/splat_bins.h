@@ -9,52 +9,22 @@
 #include <vector>
 
 #include "parallel.h"
-#include "splat_project.h"
+#include "splat_cover.h"
 
 namespace i3d {
 
-constexpr int TILE_W = 32, TILE_H = 16;      // pixels; a tile's working set fits the first-level cache
+constexpr int TILE_W = 32, TILE_H = 32;      // pixels; a tile's working set fits the first-level cache
 constexpr int64_t MAX_ENTRIES = 8 << 20;     // (blob, tile) pairs held at once: some 450 MB in the backward pass
 constexpr int64_t BLOBS_PER_CHUNK = 2048;    // blobs that one task bins
 constexpr int64_t MAX_CHUNKS = 16;
+
+template <class R>
+using TileCover = Cover<R, TILE_W, TILE_H>;
 
 struct Grid {
     int64_t width, height, columns, rows;
     Grid(int64_t w, int64_t h) : width(w), height(h), columns((w + TILE_W - 1) / TILE_W), rows((h + TILE_H - 1) / TILE_H) {}
 };
-
-// Calls f(row, first column, last column) for every tile row from row0 to row1 - 1 that a drawn blob reaches. The columns
-// are those of the ellipse where alpha reaches alpha_min, not of its box.
-template <class R, class F>
-inline void tile_rows_of(const R* s, const Grid& grid, R log_alpha_min, int64_t row0, int64_t row1, const F& f) {
-    constexpr R MARGIN = R(0.01);  // pixels; covers rounding
-    const R top = s[MEAN_Y] - s[RADIUS_Y], bottom = s[MEAN_Y] + s[RADIUS_Y];
-    const R left = s[MEAN_X] - s[RADIUS_X], right = s[MEAN_X] + s[RADIUS_X];
-    const int64_t first_row = std::max<int64_t>(row0, int64_t(std::max(top, R(0))) / TILE_H);
-    const int64_t last_row = std::min<int64_t>(row1 - 1, int64_t(std::min(std::max(bottom, R(0)), R(grid.height))) / TILE_H);
-    const int64_t first = int64_t(std::max(left, R(0))) / TILE_W;
-    const int64_t last = std::min<int64_t>(grid.columns - 1, int64_t(std::min(std::max(right, R(0)), R(grid.width))) / TILE_W);
-    const bool small = first == last || first_row == last_row;
-    const R room = s[HEIGHT] - log_alpha_min, peak = s[RIDGE] * s[RADIUS_X];
-    for (int64_t row = first_row; row <= last_row; ++row) {
-        if (small) {
-            f(row, first, last);
-            continue;
-        }
-        const R high = std::max(R(row * TILE_H) + R(0.5) - s[MEAN_Y], -s[RADIUS_Y]);
-        const R low = std::min(R(row * TILE_H + TILE_H) - R(0.5) - s[MEAN_Y], s[RADIUS_Y]);
-        if (high > low + MARGIN) continue;
-        const R y_right = std::min(std::max(peak, high), low), y_left = std::min(std::max(-peak, high), low);
-        const R half_right = std::sqrt(std::max((room + s[Q] * y_right * y_right) * s[INVERSE_K], R(0)));
-        const R half_left = std::sqrt(std::max((room + s[Q] * y_left * y_left) * s[INVERSE_K], R(0)));
-        const R from = s[MEAN_X] + s[SLOPE] * y_left - half_left - MARGIN;
-        const R to = s[MEAN_X] + s[SLOPE] * y_right + half_right + MARGIN;
-        if (to < R(0)) continue;
-        const int64_t begin = std::max(first, int64_t(std::max(from, R(0))) / TILE_W);
-        const int64_t end = std::min(last, int64_t(std::min(to, R(grid.width))) / TILE_W);
-        if (begin <= end) f(row, begin, end);
-    }
-}
 
 struct Entry {
     int32_t blob;
@@ -84,6 +54,7 @@ class Bins {
             int64_t band, begin, end;
             std::vector<int32_t> tile;   // of every pair, in order
             std::vector<int32_t> count;  // per tile of the band; then where the next entry goes
+            int64_t pairs = 0;
         };
         std::vector<Chunk> chunks;
         first_slot.resize(bands.size());
@@ -93,26 +64,37 @@ class Bins {
             const int64_t total = drawn[bands[b].camera];
             const int64_t parts = std::clamp<int64_t>(total / BLOBS_PER_CHUNK, 1, MAX_CHUNKS);
             for (int64_t k = 0; k < parts; ++k)
-                chunks.push_back({int64_t(b), total * k / parts, total * (k + 1) / parts, {}, {}});
+                chunks.push_back({int64_t(b), total * k / parts, total * (k + 1) / parts, {}, {}, 0});
             first_slot[b].resize(total + 1);
         }
         parallel(int64_t(chunks.size()), [&](int64_t task) {
             Chunk& chunk = chunks[task];
             const Band& band = bands[chunk.band];
             chunk.count.assign((band.row1 - band.row0) * grid.columns, 0);
-            chunk.tile.reserve((chunk.end - chunk.begin) * 4);
+            chunk.tile.resize((chunk.end - chunk.begin) * 4);
             const int32_t* ranks = order + band.camera * blobs;
+            const auto splat_of = [&](int64_t rank) {
+                return splats + (band.camera * blobs + ranks[std::min(rank, chunk.end - 1)]) * SPLAT_FIELDS;
+            };
+            int64_t pairs = 0;
             for (int64_t rank = chunk.begin; rank < chunk.end; ++rank) {
-                first_slot[chunk.band][rank] = int64_t(chunk.tile.size());
-                const R* s = splats + (band.camera * blobs + ranks[rank]) * SPLAT_FIELDS;
-                tile_rows_of(s, grid, log_alpha_min, band.row0, band.row1, [&](int64_t row, int64_t begin, int64_t end) {
-                    for (int64_t column = begin; column <= end; ++column) {
-                        const int32_t tile = int32_t((row - band.row0) * grid.columns + column);
-                        chunk.tile.push_back(tile);
-                        ++chunk.count[tile];
+                first_slot[chunk.band][rank] = pairs;
+                __builtin_prefetch(splat_of(rank + 12));
+                const TileCover<R> cover(splat_of(rank), int(grid.width), int(grid.height), log_alpha_min);
+                const int first_row = std::max(cover.first_row, int(band.row0)), end_row = std::min(cover.end_row, int(band.row1));
+                const int64_t most = pairs + int64_t(std::max(end_row - first_row, 0)) * (cover.last - cover.first + 1);
+                if (most > int64_t(chunk.tile.size())) chunk.tile.resize(2 * most);
+                for (int row = first_row; row < end_row; ++row) {
+                    int begin, end;
+                    cover.columns(row, begin, end);
+                    const int32_t base = int32_t((row - band.row0) * grid.columns);
+                    for (int column = begin; column <= end; ++column) {
+                        chunk.tile[pairs++] = base + column;
+                        ++chunk.count[base + column];
                     }
-                });
+                }
             }
+            chunk.pairs = pairs;
         });
         start.resize(tiles + 1);
         for (size_t c = 0; c < chunks.size();) {
@@ -131,7 +113,7 @@ class Bins {
             for (; c < end; ++c) {
                 auto& first = first_slot[chunks[c].band];
                 for (int64_t rank = chunks[c].begin; rank < chunks[c].end; ++rank) first[rank] += slots;
-                slots += int64_t(chunks[c].tile.size());
+                slots += chunks[c].pairs;
             }
             first_slot[chunks[c - 1].band].back() = slots;
         }
@@ -144,7 +126,7 @@ class Bins {
             if (chunk.begin == chunk.end) return;
             const int32_t* tile = chunk.tile.data();
             for (int64_t rank = chunk.begin; rank < chunk.end; ++rank) {
-                const int64_t end = rank + 1 < chunk.end ? first[rank + 1] : first[chunk.begin] + int64_t(chunk.tile.size());
+                const int64_t end = rank + 1 < chunk.end ? first[rank + 1] : first[chunk.begin] + chunk.pairs;
                 for (int64_t slot = first[rank]; slot < end; ++slot)
                     entries[chunk.count[*tile++]++] = {ranks[rank], int32_t(slot)};
             }
@@ -176,9 +158,12 @@ std::vector<std::vector<Band>> plan_bands(double bound, const Grid& grid, R log_
     parallel(cameras, [&](int64_t camera) {
         for (int64_t rank = 0; rank < drawn[camera]; ++rank) {
             const R* s = splats + (camera * blobs + order[camera * blobs + rank]) * SPLAT_FIELDS;
-            tile_rows_of(s, grid, log_alpha_min, 0, grid.rows, [&](int64_t row, int64_t begin, int64_t end) {
-                count[camera * grid.rows + row] += end - begin + 1;
-            });
+            const TileCover<R> cover(s, int(grid.width), int(grid.height), log_alpha_min);
+            for (int row = cover.first_row; row < cover.end_row; ++row) {
+                int begin, end;
+                cover.columns(row, begin, end);
+                count[camera * grid.rows + row] += std::max(end - begin + 1, 0);
+            }
         }
     });
     int64_t held = 0;

@@ -234,10 +234,19 @@ struct SplatJob {
             const int64_t chunks = (drawn[camera] + BLOBS_PER_TASK - 1) / BLOBS_PER_TASK;
             parallel(chunks, [&](int64_t chunk) {
                 const int64_t end = std::min(drawn[camera], (chunk + 1) * BLOBS_PER_TASK);
+                const int32_t* order = saved.order + camera * in.blobs;
+                const auto row_of = [&](int64_t rank) {
+                    return moments + (camera * in.blobs + order[std::min(rank, drawn[camera] - 1)]) * MOMENT_FIELDS;
+                };
                 for (int64_t rank = chunk * BLOBS_PER_TASK; rank < end; ++rank) {
-                    R* to = moments + (camera * in.blobs + saved.order[camera * in.blobs + rank]) * MOMENT_FIELDS;
-                    for (int64_t slot = bins.first_slot[b][rank]; slot < bins.first_slot[b][rank + 1]; ++slot)
-                        for (int f = 0; f < MOMENT_FIELDS; ++f) to[f] += parts[slot * MOMENT_FIELDS + f];
+                    __builtin_prefetch(row_of(rank + 12), 1);
+                    R* to = row_of(rank);
+                    R sum[MOMENT_FIELDS];
+                    std::copy_n(to, int(MOMENT_FIELDS), sum);
+                    const R *part = parts + bins.first_slot[b][rank] * MOMENT_FIELDS, *last = parts + bins.first_slot[b][rank + 1] * MOMENT_FIELDS;
+                    for (; part != last; part += MOMENT_FIELDS)
+                        for (int f = 0; f < MOMENT_FIELDS; ++f) sum[f] += part[f];
+                    std::copy_n(sum, int(MOMENT_FIELDS), to);
                 }
             });
         }
