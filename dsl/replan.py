@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import partial
+from itertools import islice
 
 from interactive3d.dsl.frame import first_step
 from interactive3d.dsl.operations import Operation, SettingValue
@@ -76,13 +78,17 @@ def _settings(old: Program, new: Program) -> Iterator[SettingChange]:
             yield SettingChange(name=path, old=before_paths.get(path), new=after_paths.get(path))
 
 
+# How far ahead the edited form of an operation is looked for: an edit moves few lines, and pairing must stay quick.
+_CANDIDATES = 64
+
+
 def _pair(old: list[Operation], new: list[Operation]) -> tuple[list[Changed], list[Operation], list[Operation]]:
     """Old and new operations that are most alike, as edits; the rest was removed and added."""
     changed: list[Changed] = []
     rest = list(new)
     removed: list[Operation] = []
     for operation in old:
-        alike = max(rest, key=lambda other: _likeness(operation, other), default=None)
+        alike = max(islice(rest, _CANDIDATES), key=partial(_likeness, operation), default=None)
         if alike is None or _likeness(operation, alike) < 1:
             removed.append(operation)
         else:
