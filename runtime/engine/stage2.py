@@ -39,6 +39,7 @@ from interactive3d.runtime.operations.base import Focus, OperationRefused, Term
 from interactive3d.runtime.scene.camera import Camera
 from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.scene.parts import PartError
+from interactive3d.runtime.scene.voxels import voxelise
 
 if TYPE_CHECKING:
     from interactive3d.runtime.engine.state import RunState
@@ -223,6 +224,9 @@ def _distill(trainer: "Trainer", state: "RunState", term: DistillTerm) -> tuple[
 
 
 def _refine(trainer: "Trainer", state: "RunState", term: RegionTerm) -> tuple["RunState", float]:
+    if state.settings.guidance.shape not in ("text", "none") and state.shape_volume_step < term.start:
+        # The splats rest while there is a field: one look at them serves the whole term.
+        state = dataclasses.replace(state, shape_volume=voxelise(state.model), shape_volume_step=state.step)
     held, settings, operation = state.field, state.settings, term.operation
     assert held is not None and isinstance(operation, Refine | Edit)
     environment = trainer.environment(state)
