@@ -7,9 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interactive3d.kernels.volume_render import STOP, composite, march_rays, render_rays
+from interactive3d.kernels.volume_render import composite, march_rays, render_rays
 from interactive3d.runtime.field.field import HashGridField
 from interactive3d.runtime.scene.camera import Camera
+
+VIEW_STOP = 1 / 255
+"""Transmittance at which a view's ray ends: what shines through beyond is less than one step of an eight-bit picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +60,7 @@ def render_field(
     height: int | None = None,
     background: tuple[float, float, float] | Tensor = (1.0, 1.0, 1.0),
     *,
-    stop: float = STOP,
+    stop: float = VIEW_STOP,
 ) -> FieldPicture:
     """Pictures for a screen, a file or a test. Empty cells and what lies behind the surface are skipped."""
     height = height or width

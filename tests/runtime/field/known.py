@@ -7,7 +7,7 @@ from interactive3d.runtime.field.field import HashGridField
 from interactive3d.runtime.scene.gaussians import GaussianModel
 
 RADIUS = 0.55
-STEEP = 60.0  # raw density per scene unit of depth
+STEEP = 120.0  # raw density per scene unit of depth
 COLOR = 2.0  # raw colour per scene unit
 SIDE = 48
 

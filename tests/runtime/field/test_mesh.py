@@ -29,6 +29,7 @@ RESOLUTION = 40
 CHAMFER = 0.01 * 2 * RADIUS  # one hundredth of the object's size
 COLOR_ERROR = 0.06  # of a display value: the colour changes by this over a few samples behind the surface
 PICTURE = 25.0  # dB
+SUPERSAMPLING = 3
 
 
 @pytest.fixture(scope="module")
@@ -137,27 +138,31 @@ def test_other_suffixes_are_refused(tmp_path: Path, mesh: TriangleMesh) -> None:
 
 
 def test_the_textured_mesh_looks_like_the_field(mesh: TriangleMesh) -> None:
-    field, camera, side = ball_field(), Camera.orbit(30.0, 20.0), 64
+    field, camera, side = ball_field(), Camera.orbit(30.0, 20.0), 48
     textured = bake(field, extract_mesh(field, resolution=24), 256)
-    view, (fx, fy, cx, cy) = camera.view_matrix().double().numpy(), camera.intrinsics(side, side).tolist()
+    fine = SUPERSAMPLING * side  # a mesh's edge is hard; averaging gives the share of the pixel that it covers
+    view, (fx, fy, cx, cy) = camera.view_matrix().double().numpy(), camera.intrinsics(fine, fine).tolist()
     local = textured.vertices @ view[:3, :3].T + view[:3, 3]
     pixels = local[:, :2] / local[:, 2:] * [fx, fy] + [cx, cy]
-    face, flat, weight = cover(pixels[textured.faces], side, side)
+    face, flat, weight = cover(pixels[textured.faces], fine, fine)
     depth = 1 / (weight / local[textured.faces[face], 2]).sum(1)
     uv = (textured.uvs[textured.faces[face]] * weight[..., None]).sum(1)
     size = textured.texture.shape[0]
     at = (np.stack([1 - uv[:, 1], uv[:, 0]], -1) * size).astype(int).clip(0, size - 1)
-    picture = np.ones((side * side, 3))
-    for i in np.argsort(-depth):  # the painter's algorithm: nearest last
+    order = np.argsort(-depth, kind="stable")  # the painter's algorithm: nearest last
+    picture = np.ones((fine * fine, 3))
+    for i in order:
         picture[flat[i]] = textured.texture[at[i, 0], at[i, 1]] / 255
-    expected = render_field(field, [camera], side).color[0].reshape(-1, 3).numpy()
-    assert -10 * np.log10(np.square(picture - expected).mean()) >= PICTURE
+    picture = picture.reshape(side, SUPERSAMPLING, side, SUPERSAMPLING, 3).mean((1, 3))
+    expected = render_field(field, [camera], side).color[0].numpy()
+    psnr = -10 * np.log10(np.square(picture - expected).mean())
+    assert psnr >= PICTURE
 
 
 def test_fog_has_no_surface() -> None:
     field = ball_field()
     thin = field.params.clone()
-    thin[-4] = -30.0  # the raw density's bias
+    thin[-4] = -40.0  # the raw density's bias
     with pytest.raises(NoSurface, match="too thin"):
         auto_threshold(field.with_base(thin))
     assert torch.isfinite(thin).all()
