@@ -104,11 +104,10 @@ class Window:
         render.setup_from_runner_params(self.params, addons)
         try:
             while not self.params.app_shall_exit:
-                started = time.perf_counter()
+                started, worked = time.perf_counter(), time.thread_time()
                 render.render()
-                seconds = time.perf_counter() - started
-                self.studio.frame_seconds.append(seconds)
-                self._measure(seconds)
+                self.studio.frame_seconds.append(time.perf_counter() - started)
+                self._measure(time.thread_time() - worked)
                 self._rest(started)
         finally:
             self.recording.close()
@@ -117,6 +116,7 @@ class Window:
             render.tear_down()
 
     def _measure(self, seconds: float) -> None:
+        """The share of one core that the window's own thread takes; a software renderer's threads come on top."""
         self._busy += seconds
         now = time.perf_counter()
         if now - self._busy_since > 1.0:
