@@ -27,8 +27,10 @@ QUICK = {
     "field.step": 0.03,
     "distill.size": 64,
     "distill.rays": 256,
+    "distill.table_rate": 0.03,
+    "distill.network_rate": 0.02,
 }
-LEARNT = 2.0  # dB that a few dozen tiny steps gain over the untrained fog
+LEARNT = 5.0  # dB that a few dozen tiny steps gain over the untrained fog
 CENTER, BALL = (0.0, 0.0, 0.55), 0.2
 SMALL = RefineSettings(levels=4, capacity=4096, refresh=3)
 
