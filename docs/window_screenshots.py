@@ -106,7 +106,7 @@ def take() -> None:
     from interactive3d.runtime.guidance.reference import ReferenceGuidance
     from interactive3d.runtime.settings import Settings
     from interactive3d.runtime.view.app import Window
-    from interactive3d.runtime.view.gestures import Tool
+    from interactive3d.runtime.view.gestures import Gizmo, Tool
     from interactive3d.runtime.view.studio import Project, Studio
     from interactive3d.runtime.view.worker import Worker
 
@@ -191,9 +191,8 @@ def take() -> None:
         settle()
         shoot("window")
 
-        press(key.escape)
-        press(key.escape)
-        press(key.escape)
+        studio.gizmo = Gizmo.NONE
+        studio.select(None)
         for panel in ("Script", "Plots", "Object"):
             window.show_panel(panel)
             context.yield_(2)

@@ -1,0 +1,164 @@
+"""The real window under Xvfb and Mesa's software renderer, driven by the Dear ImGui Test Engine as a person would drive it."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from interactive3d.dsl import loads
+from interactive3d.runtime.engine.script import check_context
+from interactive3d.runtime.engine.session import Session
+from interactive3d.runtime.engine.snapshots import digest
+from interactive3d.runtime.view.open import NoWindow, config_folder, open_file, why_not
+
+DRIVER = Path(__file__).with_name("driver.py")
+START_SECONDS = 30
+SESSION_SECONDS = 600
+"""A session takes minutes on a machine that does other things, which is why it is not among the quick tests."""
+
+SOAK_SECONDS = float(os.environ.get("INTERACTIVE3D_SOAK_SECONDS", "60"))
+
+
+@contextlib.contextmanager
+def display() -> Iterator[str]:
+    """A display of our own, for as long as it is needed."""
+    if shutil.which("Xvfb") is None:
+        pytest.skip("Xvfb is not installed: apt-get install xvfb")
+    if (reason := why_not()) is not None and "not installed" in reason:
+        pytest.skip(reason)
+    read, write = os.pipe()
+    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1600x1000x24", "-nolisten", "tcp"]
+    server = subprocess.Popen(command, pass_fds=[write], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    os.close(write)
+    try:
+        with os.fdopen(read) as answer:
+            number = answer.readline().strip()
+        if not number:
+            pytest.skip("Xvfb did not start")
+        yield f":{number}"
+    finally:
+        server.terminate()
+        server.wait(START_SECONDS)
+
+
+def drive(folder: Path, *more: str) -> dict:
+    with display() as name:
+        done = subprocess.run(
+            [sys.executable, str(DRIVER), str(folder), *more],
+            env={**os.environ, "DISPLAY": name, "LIBGL_ALWAYS_SOFTWARE": "1"},
+            capture_output=True,
+            text=True,
+            timeout=SESSION_SECONDS + SOAK_SECONDS,
+            check=False,
+        )
+    if not (folder / "told.json").exists():
+        pytest.fail(f"the window ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    told = json.loads((folder / "told.json").read_text())
+    assert told["done"], f"{told.get('error')}\n{done.stderr[-4000:]}"
+    return told
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """One session, looked at by many tests."""
+    folder = tmp_path_factory.mktemp("session")
+    return {**drive(folder), "folder": str(folder)}
+
+
+@pytest.mark.slow
+def test_looking_around(session):
+    azimuth, elevation = session["turned"]
+    assert azimuth < -20.0 and elevation < -5.0
+    assert session["zoomed"] < 0.9 and session["reset"]
+
+
+@pytest.mark.slow
+def test_a_lasso_selects_what_it_surrounds_and_is_undone(session):
+    assert session["tool"] == "Lasso"
+    assert 500 < session["lasso_count"] < session["blobs"]
+    # The lasso ended above the foot of the stem, which reaches down to -0.64.
+    assert session["lasso_lowest"] > -0.45
+    assert session["undone_selection"] and session["redone_count"] == session["lasso_count"]
+
+
+@pytest.mark.slow
+def test_the_gizmo_moves_upwards_only_and_its_undo_is_exact(session):
+    x, y, z = session["gizmo_moved"]
+    assert y > 0.03 and abs(x) < 0.02 and abs(z) < 0.02
+    (text,) = session["gizmo_text"]
+    assert "move" in text and text.endswith("0)")
+    assert session["undo_exact"]
+    # The selection went along; a few blobs of the place it came to may have joined.
+    assert 0.9 < session["gizmo_followed"] < 1.2
+
+
+@pytest.mark.slow
+def test_the_script_ran_and_the_drag_took_effect(session):
+    assert session["script_effects"] == ["at step 2 rotate cap by 10 deg about y"]
+    assert any("drag from" in text and "rigid" in text and not refused for text, refused in session["drag_effects"])
+
+
+@pytest.mark.slow
+def test_a_setting_changed_in_the_panel_is_an_operation(session):
+    assert session["rate"] == 0.002
+    assert "set lr.position 0.002" in session["session"]
+
+
+@pytest.mark.slow
+def test_a_script_changed_on_disk_is_followed_and_a_broken_one_is_not(session):
+    assert "at step 20 paint cap (0.2, 0.6, 0.25)" in session["session"]
+    assert session["diagnostics"] and session["program_kept"]
+    assert any(text.startswith("at step 20 paint cap") and not refused for text, refused in session["effects"])
+
+
+@pytest.mark.slow
+def test_files_were_made_while_the_run_went_on(session):
+    assert session["turntable"] == ["turntable.gif"] and len(session["pictures"]) == 1
+    assert session["keys_window"] and session["failures"] == []
+
+
+@pytest.mark.slow
+def test_the_saved_session_replays_to_the_same_object_without_the_window(session, monkeypatch):
+    """Rendering never changed the run, and every gesture is in the script."""
+    folder = Path(session["folder"])
+    monkeypatch.syspath_prepend(str(DRIVER.parent))
+    import driver
+
+    made, _ = driver.make_session(folder / "mushroom.sculpt")
+    loaded = loads(session["session"], check_context(), path=folder / "session.sculpt")
+    assert loaded.program is not None, loaded.diagnostics
+    state = dataclasses.replace(made.latest())
+    replay = Session(made.trainer, loaded.program.operations, state, policy=loaded.program.repair)
+    assert digest(replay.advance()) == session["digest"]
+
+
+@pytest.mark.slow
+def test_random_hands_break_nothing(tmp_path: Path):
+    told = drive(tmp_path, "soak", str(SOAK_SECONDS))
+    assert told["deeds"] > 5 and told["gl_error"] == "GL_NO_ERROR"
+    assert told["failures"] == []
+
+
+def test_without_a_display_there_is_a_reason(monkeypatch, tmp_path: Path):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert "no display" in str(why_not())
+    with pytest.raises(NoWindow, match="no display"):
+        open_file(tmp_path / "x.ply")
+
+
+def test_where_the_layout_is_kept(monkeypatch, tmp_path: Path):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("INTERACTIVE3D_CONFIG", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert config_folder() == tmp_path / "interactive3d"
+    monkeypatch.setenv("INTERACTIVE3D_CONFIG", str(tmp_path / "mine"))
+    assert config_folder() == tmp_path / "mine"
