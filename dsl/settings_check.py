@@ -63,7 +63,7 @@ class Settings:
         value = c.evaluate(node)
         if value is BAD:
             return BAD
-        if type(value) is Angle and spec.unit == "deg":
+        if type(value) is Angle and spec.unit in ("deg", "degrees"):
             value = value.degrees
         kinds = {"float": "number", "int": "number", "bool": "truth", "str": "text"}
         if type_of(value) != kinds[spec.kind]:
