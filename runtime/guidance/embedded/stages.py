@@ -30,7 +30,7 @@ class DrawConfig:
     full_trust: float = 0.5
     warp: float = 0.2
     warp_strength: float = 0.1
-    upper_half: float = 0.25
+    upper_half: float = 0.4
     views: int = 2
     volume_cells: int = 768
     colour_weight: float = 1.0
