@@ -129,8 +129,8 @@ class DragSettings:
         0.15, 0.001, 10.0, "equation 3's radius where the script names neither part nor radius", "scene units"
     )
     steps: int = _number(100, 1, 1_000_000, "steps of a drag that names none", "steps")
-    motion: float = _number(1.0, 0.0, 1000.0, "weight of the motion loss, equation 5")
-    rigidity: float = _number(10.0, 0.0, 1000.0, "weight of the rigid loss, equation 6")
+    motion: float = _number(30.0, 0.0, 10_000.0, "weight of the motion loss, equation 5")
+    rigidity: float = _number(100.0, 0.0, 10_000.0, "weight of the rigid loss, equation 6")
     target: str = _choice(
         "offset",
         ("offset", "point"),

@@ -18,6 +18,7 @@ def paint(operation: Paint, model: GaussianModel, environment: Environment) -> A
             "color": lambda old: color.expand_as(old),
             # The second moment stays: it only sets the pace, and without it the first steps after painting would be wild ones.
             first_moment("color"): torch.zeros_like,
+            "settled": torch.ones_like,
         },
     )
     return painted, nobody(painted), f"painted {counted(int(mask.sum()))}"
@@ -33,5 +34,5 @@ def freeze(operation: Freeze, model: GaussianModel, environment: Environment) ->
 def thaw(operation: Thaw, model: GaussianModel, environment: Environment) -> Applied:
     """The part's blobs may change again."""
     mask = selected(operation.part, operation, model, environment)
-    thawed = model.map_rows(mask, {"frozen": torch.zeros_like})
+    thawed = model.map_rows(mask, {"frozen": torch.zeros_like, "settled": torch.zeros_like})
     return thawed, nobody(thawed), f"thawed {counted(int(mask.sum()))}"

@@ -32,6 +32,9 @@ FOCUS_WHOLE_SHARE = 0.5
 FEWEST = 8
 """A deformable drag's core holds at least this many blobs, the nearest to the source, or nothing would arrive with it."""
 
+WAKE_HOLD = 1.0
+"""Weight of the pull that keeps what trails behind where the drag has left it, against that on the core."""
+
 SMALLEST = 1e-12
 
 
@@ -78,11 +81,14 @@ class DragTerm(Term):
         return remaining * min(1.0, alpha / max(length, SMALLEST))
 
     def motion_loss(self, mean: Tensor, model: GaussianModel, rows: Tensor, environment: Environment) -> Tensor:
-        """Equation 5 over the rows: L1 distance to the common point as printed, or to each blob's own start plus the drag vector."""
+        """Equation 5 over the rows: L1 distance to the common point as printed, or to each blob's own start plus the drag vector, as
+        much of it as is due by now (`drag.pace`)."""
         if self.form(environment) is DragForm.POINT:
             goal = torch.tensor(self.drag.target, dtype=mean.dtype, device=mean.device)
         else:
-            goal = model.columns[self.column("start")][rows] + self.offset(mean.device).to(mean.dtype)
+            even = environment.settings.drag.pace == "even"
+            way = _double(self.state["way"], mean.device) if even else self.offset(mean.device)
+            goal = model.columns[self.column("start")][rows] + way.to(mean.dtype)
         return self.motion_weight(environment) * (mean[rows] - goal).abs().sum()
 
     def rigid_loss(self, mean: Tensor, model: GaussianModel, rows: Tensor) -> Tensor:
@@ -117,7 +123,8 @@ class DragTerm(Term):
 
 @dataclass(frozen=True, kw_only=True)
 class RigidDrag(DragTerm):
-    """The first selection moves as one piece. State: ``turn``, the rotation applied so far (wxyz)."""
+    """The first selection moves as one piece. State: ``way``, how far equation 4 has brought it, and ``turn``, how far the optimizer has
+    turned it meanwhile (wxyz)."""
 
     def before_step(self, model: GaussianModel, environment: Environment) -> tuple[Term, GaussianModel]:
         rows = self.dragged(model).nonzero().squeeze(1)
@@ -126,9 +133,10 @@ class RigidDrag(DragTerm):
         start = model.columns[self.column("start")][rows]
         rotation, first, now = rigid_fit(start, model.mean[rows])
         step = self.next_move(self.offset(model.device) - (now - first), environment)
+        ahead = self.updated(way=(now + step - first).tolist())
         if not environment.settings.drag.fit:
-            return self, _placed(model, rows, model.mean[rows].double() + step)
-        return self._fitted(model, rows, start, rotation, first, now + step)
+            return ahead, _placed(model, rows, model.mean[rows].double() + step)
+        return ahead._fitted(model, rows, start, rotation, first, now + step)
 
     def _fitted(
         self, model: GaussianModel, rows: Tensor, start: Tensor, rotation: Tensor, first: Tensor, center: Tensor
@@ -170,9 +178,10 @@ class RigidDrag(DragTerm):
 
 @dataclass(frozen=True, kw_only=True)
 class DeformableDrag(DragTerm):
-    """Plasticine. Pinned besides: ``allowed`` (the named part, or everything), ``last`` (where the last
-    move left each), ``size`` (how long each was when first touched; 0 before). ``member`` is the core, which moves all the way.
-    State: ``source``, where the source is now, and ``radius``.
+    """Plasticine. ``member`` is the core, which moves all the way. Pinned besides: ``allowed`` (the named part, or everything), ``last``
+    (where the last move left each), ``goal`` (where its share of the drag has brought each, whatever the optimizer did), ``size`` (how
+    long each was when first touched; 0 before). State: ``source``, where the source is now, ``way``, how far that is from where it
+    began, and ``radius``.
     """
 
     def before_step(self, model: GaussianModel, environment: Environment) -> tuple[Term, GaussianModel]:
@@ -194,19 +203,25 @@ class DeformableDrag(DragTerm):
     ) -> tuple["DeformableDrag", GaussianModel]:
         radius, share = float(self.state["radius"]), environment.settings.drag.core
         allowed = model.columns[self.column("allowed")] & ~model.columns["frozen"]
-        start, cap = self.column("start"), environment.settings.densify.cap
+        places, cap = (self.column("start"), self.column("goal")), environment.settings.densify.cap
         coarse = allowed & model.columns[self.column("touched")]
-        model = split_coarse(model, coarse, source, caught_up + step, radius, share, start, cap)
+        model = split_coarse(model, coarse, source, caught_up + step, radius, share, places, cap)
         allowed = model.columns[self.column("allowed")] & ~model.columns["frozen"]
         before, core = model.mean, self.dragged(model)
         model = plasticine_step(model, allowed, core & allowed, source, caught_up, step, radius, share)
-        touched = model.columns[self.column("touched")] | (model.mean != before).any(-1)
+        touched = model.columns[self.column("touched")]
+        # The goal of whoever is touched for the first time begins where the blob is.
+        goal = torch.where(touched[:, None], model.columns[self.column("goal")], before) + (model.mean - before)
+        touched = touched | (model.mean != before).any(-1)
         size = model.columns[self.column("size")]
         size = torch.where(touched & (size == 0), model.scale.amax(-1), size)
-        model = model.with_columns({self.column("touched"): touched, self.column("size"): size})
+        model = model.with_columns(
+            {self.column("touched"): touched, self.column("size"): size, self.column("goal"): goal}
+        )
         limit = STRETCH_LIMIT * torch.where(size > 0, size, torch.full_like(size, math.inf))
-        model = split_long(model, touched, limit, start, cap)
-        term = self.updated(source=(source + step).tolist())
+        model = split_long(model, touched, limit, places, cap)
+        way = source + step - _double(self.drag.source, model.device)
+        term = self.updated(source=(source + step).tolist(), way=way.tolist())
         return term, term._reselected(model, share)
 
     def _reselected(self, model: GaussianModel, share: float) -> GaussianModel:
@@ -225,7 +240,8 @@ class DeformableDrag(DragTerm):
     def loss(
         self, parameters: Mapping[str, Float[Tensor, "n ..."]], model: GaussianModel, environment: Environment
     ) -> Tensor | None:
-        """Equation 5 over the core; as printed (one point), over everything within the radius. Equation 6 where its weight is given."""
+        """Equation 5 over the core, and over what trails behind with its own share of the way; in the form as printed (one point) over
+        everything within the radius. Equation 6 where the drag gives it a weight."""
         rows = self.dragged(model)
         if self.form(environment) is DragForm.POINT:
             source = _double(self.state["source"], model.device)
@@ -236,6 +252,10 @@ class DeformableDrag(DragTerm):
             return None
         mean = parameters["mean"]
         loss = self.motion_loss(mean, model, index, environment)
+        if self.form(environment) is DragForm.OFFSET:
+            wake = (model.columns[self.column("touched")] & ~rows).nonzero().squeeze(1)
+            goal = model.columns[self.column("goal")][wake]
+            loss = loss + WAKE_HOLD * self.motion_weight(environment) * (mean[wake] - goal).abs().sum()
         weight = self.drag.rigidity or 0.0
         return loss + weight * self.rigid_loss(mean, model, index) if weight > 0.0 else loss
 
@@ -273,7 +293,7 @@ def start_drag(operation: Drag, key: str, model: GaussianModel, environment: Env
     distance = (model.mean.double() - source).norm(dim=-1)
     term = {"key": key, "operation": operation, "start": environment.step, "steps": term_steps(operation, environment)}
     if operation.mode is DragMode.RIGID:
-        rigid = RigidDrag(**term, tensors={}, state={"turn": [1.0, 0.0, 0.0, 0.0]})
+        rigid = RigidDrag(**term, tensors={}, state={"way": [0.0, 0.0, 0.0], "turn": [1.0, 0.0, 0.0, 0.0]})
         return rigid, model.with_columns({rigid.column(n): v for n, v in _pins(rows, rows, model).items()})
     radius = operation.radius
     if radius is None:
@@ -283,13 +303,16 @@ def start_drag(operation: Drag, key: str, model: GaussianModel, environment: Env
         order = torch.argsort(torch.where(rows, distance, torch.full_like(distance, math.inf)), stable=True)
         core = torch.zeros_like(rows)
         core[order[: min(FEWEST, int(rows.sum()))]] = True
-    plastic = DeformableDrag(**term, tensors={}, state={"source": list(operation.source), "radius": radius})
+    plastic = DeformableDrag(
+        **term, tensors={}, state={"source": list(operation.source), "way": [0.0, 0.0, 0.0], "radius": radius}
+    )
     allowed = (
         torch.ones_like(rows) if operation.part is None else selected(operation.part, operation, model, environment)
     )
     pins = _pins(core, rows, model) | {
         "allowed": allowed,
         "last": model.mean,
+        "goal": model.mean,
         "size": torch.where(rows, model.scale.amax(-1), torch.zeros_like(distance).float()),
     }
     return plastic, model.with_columns({plastic.column(n): v for n, v in pins.items()})

@@ -109,11 +109,11 @@ def _flow(model: GaussianModel, allowed: Tensor, at: Tensor, step: Tensor, radiu
 
 
 def split_long(
-    model: GaussianModel, mask: Bool[Tensor, "n"], limit: Float[Tensor, "n"], pinned: str, cap: int
+    model: GaussianModel, mask: Bool[Tensor, "n"], limit: Float[Tensor, "n"], pinned: tuple[str, ...], cap: int
 ) -> GaussianModel:
     """Blobs of ``mask`` whose longest axis exceeds their ``limit`` (scene units) are halved along it, as opaque as they are.
 
-    ``pinned`` names a column of positions that move along with a blob that its split moves (where its drag began). Never beyond ``cap``
+    ``pinned`` names columns of positions that move along with a blob that its split moves (where its drag began, where it should be). Never beyond ``cap``
     blobs in all. The longest, relative to their limits, come first.
     """
     for _ in range(SPLIT_ROUNDS):
@@ -142,7 +142,7 @@ def split_coarse(
     step: Float[Tensor, "3"],
     radius: float,
     core: float,
-    pinned: str,
+    pinned: tuple[str, ...],
     cap: int,
 ) -> GaussianModel:
     """Blobs beside the source that are large, across its way, against the width of the fall-off are halved across.
@@ -170,7 +170,7 @@ def split_coarse(
 
 
 def _halved(
-    model: GaussianModel, rows: Tensor, excess: Tensor, axis: Tensor, pinned: str, cap: int
+    model: GaussianModel, rows: Tensor, excess: Tensor, axis: Tensor, pinned: tuple[str, ...], cap: int
 ) -> tuple[GaussianModel, Tensor | None]:
     """Split those of ``rows`` with an excess over 1; and which old row each new row comes from, None where nothing was split."""
     room = min(int((excess > 1.0).sum()), max(cap - len(model), 0))
@@ -181,4 +181,4 @@ def _halved(
     model = split_rows(model, rows[chosen], depth=1.0, axis=axis[chosen])
     origin = torch.cat([torch.arange(len(before), device=model.device), rows[chosen]])
     shift = model.mean - before[origin]
-    return model.with_columns({pinned: model.columns[pinned] + shift}), origin
+    return model.with_columns({name: model.columns[name] + shift for name in pinned}), origin

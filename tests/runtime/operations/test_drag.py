@@ -16,6 +16,7 @@ from interactive3d.runtime.scene.motion import falloff, rigid_fit
 from interactive3d.runtime.scene.render import render
 from interactive3d.runtime.scene.selection import scene_radius
 from interactive3d.runtime.scene.transforms import axis_rotation
+from interactive3d.runtime.settings import Settings
 
 CENTROID_BAR = 0.01
 """Of the scene's radius: the project's bar for a rigid drag."""
@@ -248,7 +249,7 @@ def three_blobs():
     ],
 )
 def test_equation_5(environment, form, expected):
-    here = environment()
+    here = environment(settings=Settings().set("drag.pace", "pull"))
     drag = Drag(
         source=(0.0, 0.0, 0.0),
         target=(0.5, 0.0, 0.0),
@@ -265,6 +266,24 @@ def test_equation_5(environment, form, expected):
     (slope,) = torch.autograd.grad(loss, mean)
     sideways = [[-2.0, 0.0, 0.0], [-2.0, 0.0, 0.0], [-2.0, 2.0 if form is DragForm.POINT else 0.0, 0.0]]
     torch.testing.assert_close(slope, torch.tensor(sideways))
+
+
+def test_an_even_pace_asks_for_what_is_due(environment):
+    here = environment()
+    drag = Drag(
+        source=(0.0, 0.0, 0.0),
+        target=(0.5, 0.0, 0.0),
+        mode=DragMode.RIGID,
+        radius=1.0,
+        motion=1.0,
+        rigidity=0.0,
+        steps=5,
+    )
+    term, model = start_term(drag, "0", three_blobs(), here)
+    term, moved = term.before_step(model, here)
+    # Equation 4 has brought them a fifth of the way, and there they should be by now.
+    assert float(term.loss({"mean": moved.mean}, moved, here)) == pytest.approx(0.0, abs=1e-6)
+    assert float(term.loss({"mean": model.mean}, moved, here)) == pytest.approx(3 * 0.1, abs=1e-6)
 
 
 def test_equation_6_forgives_rotation_and_translation_and_nothing_else(environment):
