@@ -204,6 +204,9 @@ class EllipsoidSource:
         "bar": (0.75, 0.25, 0.25),
     }
 
+    def __init__(self, resolution: int = 32):
+        self.resolution = resolution
+
     def words(self) -> list[str]:
         return ["a", *self.COLOURS, *self.SHAPES]
 
@@ -212,12 +215,12 @@ class EllipsoidSource:
 
     def volume_batch(self, seed: int, count: int) -> VolumeBatch:
         rng = random.Random(seed)
-        grid = cell_centres(32)
+        grid = cell_centres(self.resolution)
         captions, volumes = [], []
         for _ in range(count):
             colour, shape = rng.choice(list(self.COLOURS)), rng.choice(list(self.SHAPES))
             radii = torch.tensor(self.SHAPES[shape]) * rng.uniform(0.9, 1.1)
-            alpha = ((1 - (grid / radii).norm(dim=-1)) * radii.min() * 16 + 0.5).clamp(0, 1)
+            alpha = ((1 - (grid / radii).norm(dim=-1)) * radii.min() * self.resolution / 2 + 0.5).clamp(0, 1)
             rgb = torch.where(alpha > 0, torch.tensor(self.COLOURS[colour])[:, None, None, None], 0.5)
             captions.append(["a", colour, shape])
             volumes.append(torch.cat((rgb, alpha[None])))

@@ -24,10 +24,20 @@ from interactive3d.runtime.guidance.objects.words import vocabulary
 from interactive3d.runtime.guidance.protocol import Guidance, ScoreRequest
 from interactive3d.runtime.scene.camera import Camera, turntable, view_matrices
 
+CELLS = 16
 MEGABYTE = 10**6
 HALF_PRECISION = 2e-3  # relative step of float16 is 5e-4; weights here are of order one
 ROUND_OFF = 1e-5  # float32 arithmetic on values of order one
 GRADIENT_ROUND_OFF = 1e-3  # relative; central difference of a float32 sum over 12 288 values
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tiny tensors: a second thread only waits, and on a busy machine for long."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def tiny_networks() -> Networks:
@@ -37,7 +47,9 @@ def tiny_networks() -> Networks:
     networks = build_networks(
         tokenizer,
         TextConfig(vocabulary=len(tokenizer), width=32, layers=1, heads=2),
-        VolumeConfig(vocabulary=len(tokenizer), width=32, layers=1, heads=2, text_width=32, unfold=16, query=4),
+        VolumeConfig(
+            vocabulary=len(tokenizer), width=32, resolution=CELLS, layers=1, heads=2, text_width=32, unfold=16, query=4
+        ),
         UNetConfig(channels=(8, 16, 16), down=(1, 1, 1), up=(1, 1, 1), heads=2, text_width=32, embedding=32),
     )
     for p in networks.unet.last.parameters():  # starts at zero, where text and camera would not matter
@@ -106,7 +118,7 @@ def test_empty_prompt_and_negative_prompt(prior):
 def test_text_and_volume_are_listened_to(prior):
     told = prior.score(request(prior)).gradient
     assert not torch.equal(told, prior.score(request(prior, condition=prior.encode("a blue car"))).gradient)
-    volume = torch.rand(4, 32, 32, 32)
+    volume = torch.rand(4, CELLS, CELLS, CELLS)
     grads = [
         prior.score(request(prior, shape=s, object_volume=volume)).gradient for s in ("text", "object", "both", "none")
     ]

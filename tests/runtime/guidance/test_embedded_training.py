@@ -1,5 +1,6 @@
 """The training machinery on ellipsoids made on the spot: it learns, resumes to the bit, and shares its work."""
 
+import pytest
 import torch
 
 from interactive3d.runtime.guidance.embedded.corrupt import damage_volume, warp_pictures
@@ -12,17 +13,27 @@ from interactive3d.runtime.guidance.embedded.unet import UNetConfig
 from interactive3d.runtime.guidance.embedded.volume import VolumeConfig
 from interactive3d.runtime.guidance.embedded.weights import Networks, build_networks
 
+CELLS = 16
 ROUND_OFF = 1e-5  # float32 arithmetic on values of order one
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tiny tensors: a second thread only waits, and on a busy machine for long."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def tiny_networks() -> Networks:
     torch.manual_seed(0)
-    tokenizer = WordTokenizer(EllipsoidSource().words())
+    tokenizer = WordTokenizer(EllipsoidSource(CELLS).words())
     size = len(tokenizer)
     return build_networks(
         tokenizer,
         TextConfig(vocabulary=size, width=32, layers=1, heads=2),
-        VolumeConfig(vocabulary=size, width=32, layers=1, heads=2, text_width=32, unfold=16, query=4),
+        VolumeConfig(vocabulary=size, width=32, resolution=CELLS, layers=1, heads=2, text_width=32, unfold=16, query=4),
         UNetConfig(channels=(8, 16, 16), down=(1, 1, 1), up=(1, 1, 1), heads=2, text_width=32, embedding=32),
     )
 
@@ -36,7 +47,7 @@ def run(steps: int, path, stage_name: str = "unet", total: int = 8) -> tuple[Sta
     if path.exists():
         stage.load(torch.load(path, weights_only=True))
     make = unet_stage if stage_name == "unet" else volume_stage
-    loss_of = make(networks, EllipsoidSource(), DrawConfig(volume_cells=64), "cpu")
+    loss_of = make(networks, EllipsoidSource(CELLS), DrawConfig(volume_cells=64), "cpu")
     stage.progress = lambda began: 1.0 if stage.step >= steps else stage.step / total
     return stage, run_stage(stage, Group(), loss_of, Hooks(lambda line: None, path))
 
@@ -53,9 +64,9 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path):
 def test_the_volume_network_learns(tmp_path):
     networks = tiny_networks()
     stage = Stage(
-        "volume", [networks.text, networks.volume], StageConfig(steps=30, batch=4, warm_up=3, rate=4e-3), seed=1
+        "volume", [networks.text, networks.volume], StageConfig(steps=120, batch=4, warm_up=3, rate=4e-3), seed=1
     )
-    loss_of = volume_stage(networks, EllipsoidSource(), DrawConfig(volume_cells=64), "cpu")
+    loss_of = volume_stage(networks, EllipsoidSource(CELLS), DrawConfig(volume_cells=64), "cpu")
     before = loss_of(99, 8)["loss"].item()
     run_stage(stage, Group(), loss_of, Hooks(lambda line: None, tmp_path / "volume.pt"))
     assert loss_of(99, 8)["loss"].item() < 0.8 * before
@@ -65,7 +76,7 @@ def test_log_tells_rate_and_time_left(tmp_path):
     lines = []
     networks = tiny_networks()
     stage = Stage("volume", [networks.text, networks.volume], StageConfig(steps=2, batch=2, warm_up=1), seed=1)
-    loss_of = volume_stage(networks, EllipsoidSource(), DrawConfig(volume_cells=16), "cpu")
+    loss_of = volume_stage(networks, EllipsoidSource(CELLS), DrawConfig(volume_cells=16), "cpu")
     run_stage(stage, Group(), loss_of, Hooks(lines.append, tmp_path / "volume.pt", log_every=1))
     assert len(lines) == 2
     assert "/s" in lines[0] and "min left" in lines[0] and "coverage" in lines[0]
@@ -89,7 +100,7 @@ def test_seeds_differ_in_every_part():
 
 def test_conditions_are_of_all_kinds_and_repeat():
     networks = tiny_networks()
-    batch = EllipsoidSource().picture_batch(0, 24, 1)
+    batch = EllipsoidSource(CELLS).picture_batch(0, 24, 1)
     first, again = (
         draw_condition(networks, batch, DrawConfig(), torch.Generator().manual_seed(2), "cpu") for _ in range(2)
     )
@@ -101,7 +112,7 @@ def test_conditions_are_of_all_kinds_and_repeat():
 
 
 def test_damage_stays_in_range_and_grows_with_doubt():
-    volume = EllipsoidSource().volume_batch(0, 1).volumes[0]
+    volume = EllipsoidSource(CELLS).volume_batch(0, 1).volumes[0]
 
     def change(trust: float) -> float:
         out = [damage_volume(volume, trust, torch.Generator().manual_seed(s)) for s in range(6)]
@@ -134,7 +145,7 @@ def test_turning_a_camera_is_walking_round():
 
 def test_gate_of_an_untrained_network_is_finite():
     networks = tiny_networks()
-    batch = EllipsoidSource().gate_batch(1, 4, False)
+    batch = EllipsoidSource(CELLS).gate_batch(1, 4, False)
     table = gate(networks, batch, batch)
     assert table.right > 0 and 0 <= table.edit_iou[150] <= 1
     assert "azimuth" in table.line()
