@@ -79,10 +79,11 @@ def loads(
         return Loaded(program=_program(checker, source), diagnostics=diagnostics, sources=checker.reporter.sources)
 
 
-def check(source: Source, context: CheckContext, path: Path | None) -> Checker:
-    """Parses and checks a text in full; the checker holds everything that was found."""
+def check(source: Source, context: CheckContext, path: Path | None, record: bool = False) -> Checker:
+    """Parses and checks a text in full; the checker holds everything that was found, with `record` every use of a name too."""
     checker = Checker(context, source, path)
     reporter = checker.reporter
+    reporter.record = record
     try:
         body = parse(source.text, reporter.report)
         checker.declarations.note(body)

@@ -399,7 +399,7 @@ class Checker:
             and type_of(bound.value) == "part"
             and isinstance(bound.value, NamedPart)
         ):
-            bound.used = True
+            self.reporter.use(bound, node.start, node.end)
             return bound.value.name
         if bound is not None and bound.value is BAD:
             return BAD

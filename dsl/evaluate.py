@@ -71,7 +71,7 @@ class Evaluator:
         text = node.text
         bound = self.scope.find(text)
         if bound is not None:
-            bound.used = True
+            self.reporter.use(bound, node.start, node.end)
             return self._value(bound, node)
         if text in CONSTANTS:
             return CONSTANTS[text]
@@ -94,13 +94,14 @@ class Evaluator:
         bound = self.scope.find(head)
         if bound is None:
             return self._unknown(node)
-        bound.used = True
+        self.reporter.use(bound, node.start, node.start + len(head))
         if bound.kind == "module":
             inner = bound.value.names.get(rest)
             if inner is None or inner.kind == "module":
                 help_ = meant(rest, bound.value.names)
                 self.report("E0213", node.start, node.end, space=head, name=rest, help=help_)
                 return BAD
+            self.reporter.use(inner, node.end - len(rest), node.end)
             return self._value(inner, node)
         value = bound.value
         if type(value) is tuple and rest in _AXES:
@@ -147,7 +148,8 @@ class Evaluator:
                 return ""
             held = bound.value if bound else color
             if bound:
-                bound.used = True
+                at = node.start + 1 + match.start(1) + match.group(1).index(name)
+                self.reporter.use(bound, at, at + len(name))
             if isinstance(held, bool):
                 return "on" if held else "off"
             if isinstance(held, (float, int)):

@@ -38,6 +38,7 @@ class Label:
     over: int | None = None
     never: bool = False
     used: bool = False
+    kind: str = "label"
 
 
 @dataclass(frozen=True, slots=True)

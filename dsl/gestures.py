@@ -164,7 +164,7 @@ class Gestures:
         bound = scope.find(head)
         names: Any = [b.name for b in scope.visible() if b.kind == "gesture"]
         if bound is not None and rest and bound.kind == "module":
-            bound.used = True
+            self.reporter.use(bound, node.start, node.start + len(head))
             names = [b.name for b in bound.value.names.values() if b.kind == "gesture"]
             bound = bound.value.names.get(rest)
             if bound is None:
@@ -194,7 +194,7 @@ class Gestures:
                 help_ = f"`{node.text}` is a function: it gives a value and does nothing by itself"
             self.report("E0208", node.start, node.end, name=node.text, help=help_, replace=guess)
             return None
-        bound.used = True
+        self.reporter.use(bound, node.end - len(rest or head), node.end)
         gesture: Gesture = bound.value
         return gesture
 
@@ -239,6 +239,9 @@ class Gestures:
             elif name in given:
                 self.report("E0308", argument.start, argument.end, name=name)
             else:
+                formal = formals[known.index(name)].name
+                bound = Bound(name, "argument", BAD, gesture.source, formal.start, formal.end)
+                self.reporter.use(bound, argument.name.start, argument.name.end)
                 given[name] = argument
         for formal in formals:
             if formal.name.text not in given and formal.default is None:

@@ -90,7 +90,7 @@ class MomentReader:
             )
             self.report("E0209", node.name.start, node.name.end, name=node.name.text, help=help_, replace=guess)
             return None
-        label.used = True
+        self.clauses.evaluate.reporter.use(label, node.name.start, node.name.end)
         if label.never:
             related = ((label.source.span(label.start, label.end), "labelled here"),)
             self.report("E0615", node.start, node.end, name=node.name.text, related=related)

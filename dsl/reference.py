@@ -11,6 +11,7 @@ from pathlib import Path
 from interactive3d.dsl.diagnostics import catalogue
 from interactive3d.dsl.functions import FUNCTIONS
 from interactive3d.dsl.gestures import TYPES
+from interactive3d.dsl.help import STATEMENTS
 from interactive3d.dsl.program import COLORS, METRICS
 from interactive3d.dsl.tables import GRAMMAR_PATH, tables
 
@@ -75,6 +76,11 @@ def grammar() -> str:
     return "\n".join([*lines, "```"])
 
 
+def statements() -> str:
+    rows = [f"| `{_cell(entry.form)}` | {entry.text} |" for entry in STATEMENTS.values()]
+    return "\n".join(["| statement | says |", "| --- | --- |", *rows])
+
+
 def functions() -> str:
     return "\n".join(
         [
@@ -109,11 +115,12 @@ def diagnostics() -> str:
 
 def _cell(message: str) -> str:
     plain = re.sub(r"\{(\w+)\}", "…", message.replace("{{", "{").replace("}}", "}"))
-    return plain.replace("|", "&#124;")
+    return plain.replace("|", "\\|")
 
 
 SECTIONS: dict[str, Callable[[], str]] = {
     "grammar": grammar,
+    "statements": statements,
     "functions": functions,
     "words": words,
     "colors": colors,

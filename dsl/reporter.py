@@ -31,6 +31,9 @@ class Reporter:
         self.diagnostics: list[Diagnostic] = []
         self.calls: list[CallSite] = []
         self.sources: tuple[Source, ...] = (source,)
+        # (file, start, end, what it stands for) of every use of a name; kept for editors alone.
+        self.references: list[tuple[Source, int, int, Any]] = []
+        self.record = False
         # Per file, name -> (start, end) of its declaration at the top level, for "declared below".
         self.declarations: dict[str, dict[str, tuple[int, int]]] = {}
         self._seen: set[tuple[str, str, int, int]] = set()
@@ -53,6 +56,12 @@ class Reporter:
             related.append(Related(span=call.source.span(call.start, call.end), text=f"in this call of `{call.name}`"))
         fields["related"] = tuple(related)
         self.diagnostics.append(make(code, span, fields))
+
+    def use(self, bound: Any, start: int, end: int) -> None:
+        """Marks a name as used, here."""
+        bound.used = True
+        if self.record:
+            self.references.append((self.source, start, end, bound))
 
     def declared_below(self, name: str, offset: int) -> Span | None:
         """Where a name is declared further down in the same file."""

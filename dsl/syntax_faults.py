@@ -4,7 +4,7 @@ from difflib import get_close_matches
 
 from interactive3d.dsl.functions import FUNCTIONS
 from interactive3d.dsl.lexer import Report, Tokens
-from interactive3d.dsl.tables import END, Tables
+from interactive3d.dsl.tables import END, Tables, tables
 
 _KINDS = {
     "NAME": "a name",
@@ -88,6 +88,27 @@ def accepted(table: Tables, states: list[int]) -> set[str]:
             stack.append(goto)
     found.discard("ERROR")
     return found
+
+
+def accepted_after(types: list[str]) -> set[str]:
+    """The terminals that can follow a beginning of a statement; empty when the beginning itself is wrong."""
+    table = tables()
+    states = [table.start]
+    for terminal in types:
+        while True:
+            row = table.actions[states[-1]]
+            action = row.get(terminal)
+            if action is None and table.may_name(row, terminal) and terminal in table.word_terminals:
+                action = row["NAME"]
+            if action is None:
+                return set()
+            if action >= 0:
+                states.append(action)
+                break
+            rule = table.rules[-1 - action]
+            del states[len(states) - len(rule.symbols) :]
+            states.append(table.gotos[states[-1]][rule.origin])
+    return accepted(table, states)
 
 
 def spell(table: Tables, terminal: str) -> str:
