@@ -40,7 +40,16 @@ _registry = torch.library.Library("i3d", "FRAGMENT")
 _lock = threading.RLock()
 _kernels: dict[str, "NativeKernel"] = {}
 _loaded: dict[tuple[str, str], "KernelStatus"] = {}
+_externals: dict[tuple[str, str], "KernelStatus | None"] = {}
 _forced: contextvars.ContextVar[Implementation | None] = contextvars.ContextVar("i3d_implementation", default=None)
+
+
+@dataclass(frozen=True)
+class External:
+    """A package that serves a kernel on CUDA where it is installed. `load` returns what serves, or raises BuildError."""
+
+    package: str
+    load: Callable[[], str]
 
 
 @dataclass(frozen=True)
@@ -50,11 +59,12 @@ class NativeKernel:
     name: str
     cpu: tuple[str, ...]
     cuda: tuple[str, ...] = ()
+    external: External | None = None
 
 
 @dataclass(frozen=True)
 class KernelStatus:
-    """Which implementation serves a kernel on a device ("native", "gsplat" or "reference"), and why."""
+    """Which implementation serves a kernel on a device ("native", "reference" or an external package), and why."""
 
     name: str
     device: str
@@ -87,12 +97,35 @@ def define_autograd(name: str, setup: Callable[..., None], backward: Callable[..
 def operator(name: str, kernel: NativeKernel, device: torch.device) -> Callable[..., Any]:
     """The operator to call for tensors on a device, after making sure that what can be loaded for it is loaded."""
     forced = _forced.get()
-    if forced == "reference" or (forced is None and os.environ.get(FORCE_VARIABLE) == "reference"):
+    if forced == "reference" or (forced is None and _reference_is_forced()):
         return getattr(torch.ops.i3d, f"reference_{name}")
     status = ensure(kernel, device.type)
     if forced == "native" and status.implementation != "native":
         raise BuildError(f"the native kernel '{kernel.name}' is not available on {device.type}: {status.reason}")
     return getattr(torch.ops.i3d, name)
+
+
+def external(kernel: NativeKernel, device: str) -> KernelStatus | None:
+    """The status of the external package that serves the kernel on a device type; None where none does or one is forced."""
+    package = kernel.external
+    if device != "cuda" or package is None or _forced.get() is not None or _reference_is_forced():
+        return None
+    key = (kernel.name, device)
+    if key not in _externals:
+        with _lock:
+            if key not in _externals and not has_module(package.package):
+                _externals[key] = None
+            if key not in _externals:
+                try:
+                    _externals[key] = KernelStatus(kernel.name, device, package.package, package.load())
+                except BuildError as error:
+                    _externals[key] = None
+                    _say(str(error))
+    return _externals[key]
+
+
+def _reference_is_forced() -> bool:
+    return os.environ.get(FORCE_VARIABLE) == "reference"
 
 
 @contextlib.contextmanager
@@ -119,8 +152,10 @@ def status(build: bool = False) -> list[KernelStatus]:
     out = []
     for kernel in _kernels.values():
         for device in devices:
-            if os.environ.get(FORCE_VARIABLE) == "reference":
+            if _reference_is_forced():
                 out.append(KernelStatus(kernel.name, device, "reference", f"{FORCE_VARIABLE}=reference is set"))
+            elif (build or (kernel.name, device) in _externals) and (served := external(kernel, device)):
+                out.append(served)
             elif build or (kernel.name, device) in _loaded:
                 out.append(ensure(kernel, device))
             else:
@@ -227,8 +262,8 @@ def _recipe(sources: tuple[str, ...], device: str) -> _Recipe:
         else:
             commands.append((source, (compiler, *flags)))
     if device == "cuda":
-        link += ["-lc10_cuda", "-ltorch_cuda", f"-L{_cuda_home() / 'lib64'}", "-lcudart"]
-    version = _version(compiler)
+        link += ["-lc10_cuda", f"-L{_cuda_home() / 'lib64'}", "-lcudart"]
+    version = _version(compiler) + (f", {_version(_find_nvcc(), last=True)}" if device == "cuda" else "")
     digest = hashlib.sha256()
     for part in (version, torch.__version__, platform.python_version(), platform.machine(), _machine_features()):
         digest.update(part.encode() + b"\0")
@@ -316,12 +351,12 @@ def _find_compiler() -> str:
     raise BuildError("no C++ compiler was found (c++, g++ or clang++); install one, or set CXX to it")
 
 
-def _version(compiler: str) -> str:
+def _version(compiler: str, last: bool = False) -> str:
     try:
         text = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=30, check=False).stdout
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildError(f"{compiler} does not run: {error}") from error
-    return text.splitlines()[0] if text else compiler
+    return text.splitlines()[-1 if last else 0] if text else compiler
 
 
 def _machine_flags() -> list[str]:
@@ -340,7 +375,18 @@ def _machine_features() -> str:
 
 
 def _cuda_home() -> Path:
-    return Path(_find_nvcc()).resolve().parent.parent
+    """The folder with CUDA's `include` and `lib64`. nvcc may be a link or a script, so it is asked where it looks itself."""
+    nvcc = _find_nvcc()
+    folder = Path(nvcc).resolve().parent.parent
+    if not (folder / "include" / "cuda_runtime.h").exists():
+        asked = subprocess.run(
+            [nvcc, "--dryrun", "-x", "cu", "-c", os.devnull], capture_output=True, text=True, check=False
+        )
+        top = re.search(r"TOP=(\S+)", asked.stderr)
+        if top is None:
+            raise BuildError(f"{nvcc} does not say where CUDA is installed; set CUDA_HOME to it")
+        folder = Path(top[1]).resolve()
+    return folder
 
 
 def _find_nvcc() -> str:
@@ -358,6 +404,9 @@ def _cuda_flags() -> tuple[str, ...]:
 
 
 def _forecast(kernel: NativeKernel, device: str) -> KernelStatus:
+    package = kernel.external
+    if device == "cuda" and package is not None and has_module(package.package):
+        return KernelStatus(kernel.name, device, package.package, "installed; loaded on first use")
     sources = {"cpu": kernel.cpu, "cuda": kernel.cuda}.get(device, ())
     if not sources:
         return KernelStatus(kernel.name, device, "reference", f"there is no native code for {device}")

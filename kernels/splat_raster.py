@@ -31,10 +31,19 @@ MAX_SIDE = 16384  # pixels; a larger picture is refused
 MAX_BLOBS = 1 << 24  # the native kernel counts blobs in float32
 SPLAT_FIELDS = 16  # numbers that the forward pass keeps per camera and blob for the backward pass
 
+
+def _load_gsplat() -> str:
+    from interactive3d.kernels import gsplat_backend
+
+    return gsplat_backend.load()
+
+
 KERNEL = _library.register(
     _library.NativeKernel(
         "splat_raster",
         cpu=("cpu/splat_raster_torch.cpp", "cpu/splat_raster_f32.cpp", "cpu/splat_raster_f64.cpp"),
+        cuda=("cuda/splat_raster_torch.cpp", "cuda/splat_raster.cu"),
+        external=_library.External("gsplat", _load_gsplat),
     )
 )
 
@@ -94,6 +103,13 @@ def rasterize(
     optional = {"background": background, "screen_probe": screen_probe}
     present = {name: tensor for name, tensor in optional.items() if tensor is not None}
     _check_tensors({**blobs, "viewmats": viewmats, "intrinsics": intrinsics, **present}, width, height)
+    if _library.external(KERNEL, means.device.type) is not None:
+        from interactive3d.kernels import gsplat_backend
+
+        if gsplat_backend.serves(means, settings):
+            return Raster(
+                *gsplat_backend.rasterize(*blobs.values(), viewmats, intrinsics, background, screen_probe, settings)
+            )
     op = _library.operator("splat_raster_forward", KERNEL, means.device)
     color, alpha, depth, *_ = op(*blobs.values(), viewmats, intrinsics, background, screen_probe, *_values(settings))
     return Raster(color, alpha, depth)

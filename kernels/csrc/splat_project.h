@@ -19,6 +19,27 @@ struct Camera {
     R width, height, near, far, blur, log_alpha_min, alpha_min;
 };
 
+// Camera `index` of `viewmats` (c, 4, 4) and `intrinsics` (c, 4).
+template <class R>
+I3D_INLINE Camera<R> camera_from(const R* viewmats, const R* intrinsics, int64_t index, R width, R height, R near, R far,
+                                 R blur, R alpha_min) {
+    constexpr R MARGIN = R(0.15);  // of the field of view on each side, beyond which the Jacobian's centre is held
+    const R* view = viewmats + 16 * index;
+    const R* k = intrinsics + 4 * index;
+    Camera<R> c;
+    for (int i = 0; i < 3; ++i) {
+        for (int j = 0; j < 3; ++j) c.rotation[3 * i + j] = view[4 * i + j];
+        c.translation[i] = view[4 * i + 3];
+    }
+    c.fx = k[0], c.fy = k[1], c.cx = k[2], c.cy = k[3];
+    c.width = width, c.height = height;
+    c.low_x = -(c.cx + MARGIN * width) / c.fx, c.high_x = (width * (1 + MARGIN) - c.cx) / c.fx;
+    c.low_y = -(c.cy + MARGIN * height) / c.fy, c.high_y = (height * (1 + MARGIN) - c.cy) / c.fy;
+    c.near = near, c.far = far, c.blur = blur;
+    c.alpha_min = alpha_min, c.log_alpha_min = log_two(alpha_min);
+    return c;
+}
+
 // What a projected blob is kept as: SPLAT_FIELDS numbers in a row (one cache line in float32).
 enum SplatField { MEAN_X, MEAN_Y, SLOPE, K, Q, HEIGHT, RED, GREEN, BLUE, DEPTH, INVERSE_K, RADIUS_X, RADIUS_Y, RIDGE, ALPHA, SPARE, SPLAT_FIELDS };
 // RADIUS_X, RADIUS_Y: pixels from the centre to where alpha falls under alpha_min; RADIUS_X < 0 marks a blob that is not drawn.

@@ -27,26 +27,10 @@ struct SplatJob {
 
     SplatJob(const SplatInputs<R>& in_, const SplatSaved<R>& saved_, const Parallel& parallel_)
         : in(in_), saved(saved_), parallel(parallel_), grid(in_.width, in_.height),
-          log_alpha_min(R(std::log2(in_.alpha_min))), drawn(in_.cameras) {
-        for (int64_t c = 0; c < in.cameras; ++c) cameras.push_back(camera_of(c));
-    }
-
-    Camera<R> camera_of(int64_t index) const {
-        constexpr R FOV_MARGIN = R(0.15);  // of the whole field of view, on each side
-        const R* view = in.viewmats + 16 * index;
-        const R* k = in.intrinsics + 4 * index;
-        Camera<R> c;
-        for (int i = 0; i < 3; ++i) {
-            for (int j = 0; j < 3; ++j) c.rotation[3 * i + j] = view[4 * i + j];
-            c.translation[i] = view[4 * i + 3];
-        }
-        c.fx = k[0], c.fy = k[1], c.cx = k[2], c.cy = k[3];
-        c.width = R(in.width), c.height = R(in.height);
-        c.low_x = -(c.cx + FOV_MARGIN * c.width) / c.fx, c.high_x = (c.width * (1 + FOV_MARGIN) - c.cx) / c.fx;
-        c.low_y = -(c.cy + FOV_MARGIN * c.height) / c.fy, c.high_y = (c.height * (1 + FOV_MARGIN) - c.cy) / c.fy;
-        c.near = R(in.near), c.far = R(in.far), c.blur = R(in.blur);
-        c.alpha_min = R(in.alpha_min), c.log_alpha_min = log_alpha_min;
-        return c;
+          log_alpha_min(log_two(R(in_.alpha_min))), drawn(in_.cameras) {
+        for (int64_t c = 0; c < in.cameras; ++c) 
+            cameras.push_back(camera_from<R>(in.viewmats, in.intrinsics, c, R(in.width), R(in.height), R(in.near), R(in.far),
+                                             R(in.blur), R(in.alpha_min)));
     }
 
     // Blobs first to first + N - 1; past the end, the last one again.

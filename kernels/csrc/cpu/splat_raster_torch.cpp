@@ -1,99 +1,26 @@
-// Binding of the CPU splat rasterizer to torch: unpacks tensors, allocates results, fills the dispatch key.
-#include "torch_cpu.h"
+// Fills the CPU dispatch key of the splat rasterizer's operators.
+#include "splat_raster_torch.h"
 
-#include "splat_raster.h"
+#include "torch_cpu.h"
 
 namespace {
 
-using torch_cpu::parallel;
-using torch_cpu::pointer;
-using Tensor = at::Tensor;
-using Maybe = std::optional<Tensor>;
-using Seven = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
-
-constexpr int64_t SPLAT_FIELDS = 16;
-
-// Contiguous copies of the inputs, kept alive as long as the pointers into them.
-struct Inputs {
-    Tensor means, scales, rotations, colors, opacities, viewmats, intrinsics;
-    Maybe background, probe;
-    int64_t width, height;
-    double near, far, blur, alpha_min, transmittance_min;
-
-    Inputs(const Tensor& m, const Tensor& s, const Tensor& r, const Tensor& c, const Tensor& o, const Tensor& v,
-           const Tensor& k, const Maybe& b, const Maybe& p, int64_t w, int64_t h, double near_, double far_, double blur_,
-           double alpha, double transmittance)
-        : means(m.contiguous()), scales(s.contiguous()), rotations(r.contiguous()), colors(c.contiguous()),
-          opacities(o.contiguous()), viewmats(v.contiguous()), intrinsics(k.contiguous()),
-          background(torch_cpu::contiguous(b)), probe(torch_cpu::contiguous(p)), width(w), height(h), near(near_), far(far_),
-          blur(blur_), alpha_min(alpha), transmittance_min(transmittance) {}
-
+struct Launch {
     template <class R>
-    i3d::SplatInputs<R> view() const {
-        return {means.size(0), viewmats.size(0), pointer<R>(means), pointer<R>(scales), pointer<R>(rotations),
-                pointer<R>(colors), pointer<R>(opacities), pointer<R>(viewmats), pointer<R>(intrinsics),
-                pointer<R>(background), background.has_value() && background->dim() == 4, pointer<R>(probe), width, height,
-                near, far, blur, alpha_min, transmittance_min};
+    static void forward(const i3d::SplatInputs<R>& in, const i3d::SplatPictures<R>& out, const i3d::SplatSaved<R>& saved,
+                        const at::Tensor&) {
+        i3d::splat_forward_cpu<R>(in, out, saved, torch_cpu::parallel());
+    }
+    template <class R>
+    static void backward(const i3d::SplatInputs<R>& in, const i3d::SplatPictureGrads<R>& picture,
+                         const i3d::SplatSaved<R>& saved, const i3d::SplatGrads<R>& out, const at::Tensor&) {
+        i3d::splat_backward_cpu<R>(in, picture, saved, out, torch_cpu::parallel());
     }
 };
-
-template <class R>
-i3d::SplatSaved<R> saved_view(const Tensor& transmittance, const Tensor& last, const Tensor& splats, const Tensor& order) {
-    return {pointer<R>(transmittance), last.data_ptr<int32_t>(), pointer<R>(splats), order.data_ptr<int32_t>()};
-}
-
-Seven forward(const Tensor& means, const Tensor& scales, const Tensor& rotations, const Tensor& colors,
-              const Tensor& opacities, const Tensor& viewmats, const Tensor& intrinsics, const Maybe& background,
-              const Maybe& probe, int64_t width, int64_t height, double near, double far, double blur, double alpha_min,
-              double transmittance_min) {
-    const Inputs in(means, scales, rotations, colors, opacities, viewmats, intrinsics, background, probe, width, height,
-                    near, far, blur, alpha_min, transmittance_min);
-    const int64_t c = viewmats.size(0), n = means.size(0);
-    const auto options = means.options().requires_grad(false);
-    const auto whole = options.dtype(at::kInt);
-    Tensor color = at::empty({c, height, width, 3}, options), alpha = at::empty({c, height, width}, options);
-    Tensor depth = at::empty_like(alpha), transmittance = at::empty_like(alpha);
-    Tensor last = at::empty({c, height, width}, whole), order = at::empty({c, n}, whole);
-    Tensor splats = at::empty({c, n, SPLAT_FIELDS}, options);
-    torch_cpu::for_type(means, [&](auto zero) {
-        using R = decltype(zero);
-        i3d::splat_forward_cpu<R>(in.view<R>(), {pointer<R>(color), pointer<R>(alpha), pointer<R>(depth)},
-                                  saved_view<R>(transmittance, last, splats, order), parallel());
-    });
-    return {color, alpha, depth, transmittance, last, splats, order};
-}
-
-Seven backward(const Maybe& grad_color, const Maybe& grad_alpha, const Maybe& grad_depth, const Tensor& means,
-               const Tensor& scales, const Tensor& rotations, const Tensor& colors, const Tensor& opacities,
-               const Tensor& viewmats, const Tensor& intrinsics, const Maybe& background, const Maybe& probe,
-               const Tensor& transmittance, const Tensor& last, const Tensor& splats, const Tensor& order,
-               bool background_wanted, int64_t width, int64_t height, double near, double far, double blur,
-               double alpha_min, double transmittance_min) {
-    const Inputs in(means, scales, rotations, colors, opacities, viewmats, intrinsics, background, probe, width, height,
-                    near, far, blur, alpha_min, transmittance_min);
-    const Maybe color = torch_cpu::contiguous(grad_color), alpha = torch_cpu::contiguous(grad_alpha),
-                depth = torch_cpu::contiguous(grad_depth);
-    Tensor d_means = at::empty_like(in.means), d_scales = at::empty_like(in.scales);
-    Tensor d_rotations = at::empty_like(in.rotations), d_colors = at::empty_like(in.colors);
-    Tensor d_opacities = at::empty_like(in.opacities);
-    const bool wanted = background_wanted && background.has_value();
-    Tensor d_background = wanted ? at::empty_like(*in.background) : at::empty({0}, means.options());
-    Tensor d_probe = probe.has_value() ? at::empty_like(*in.probe) : at::empty({0}, means.options());
-    torch_cpu::for_type(means, [&](auto zero) {
-        using R = decltype(zero);
-        i3d::splat_backward_cpu<R>(in.view<R>(), {pointer<R>(color), pointer<R>(alpha), pointer<R>(depth)},
-                                   saved_view<R>(transmittance, last, splats, order),
-                                   {pointer<R>(d_means), pointer<R>(d_scales), pointer<R>(d_rotations), pointer<R>(d_colors),
-                                    pointer<R>(d_opacities), wanted ? pointer<R>(d_background) : nullptr,
-                                    probe.has_value() ? pointer<R>(d_probe) : nullptr},
-                                   parallel());
-    });
-    return {d_means, d_scales, d_rotations, d_colors, d_opacities, d_background, d_probe};
-}
 
 }  // namespace
 
 TORCH_LIBRARY_IMPL(i3d, CPU, m) {
-    m.impl("splat_raster_forward", forward);
-    m.impl("splat_raster_backward", backward);
+    m.impl("splat_raster_forward", splat_raster_torch::forward<Launch>);
+    m.impl("splat_raster_backward", splat_raster_torch::backward<Launch>);
 }

@@ -1,0 +1,105 @@
+"""The CUDA half of the splat rasterizer: it compiles; on a GPU it agrees with the CPU, and so does gsplat."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from interactive3d.kernels import _library, gsplat_backend, splat_raster
+from interactive3d.kernels.splat_raster import use_implementation
+from tests.kernels.splat_cases import Scene, random_scene
+
+# Sums over tiles are atomic, so their order, and with it their rounding, differs from run to run.
+CUDA_32 = 1e-4
+CUDA_64 = 1e-10
+# gsplat uses the fast exponential and cuts blobs at 3.33 standard deviations.
+GSPLAT_CUDA = 5e-3
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
+def test_compiles_for_ampere_and_hopper(tmp_path: Path) -> None:
+    command = [_library._find_nvcc(), "-O1", "-std=c++17", "-I", str(_library.SOURCES), "-Werror", "all-warnings"]
+    command += [f"-gencode=arch=compute_{n},code=sm_{n}" for n in (80, 90)]
+    source, target = _library.SOURCES / "cuda/splat_raster.cu", tmp_path / "splat_raster.o"
+    done = subprocess.run([*command, "-c", str(source), "-o", str(target)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert target.stat().st_size > 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
+def test_binding_compiles(tmp_path: Path) -> None:
+    """Against torch's own headers, with CUDA's beside them (a torch built without CUDA lacks one generated header)."""
+    torch_headers = Path(torch.__file__).parent / "include"
+    command = [_library._find_compiler(), "-std=c++20", "-fsyntax-only", "-DC10_USING_CUSTOM_GENERATED_MACROS"]
+    command += ["-I", str(_library.SOURCES), "-I", str(torch_headers), "-I", str(_library._cuda_home() / "include")]
+    source = _library.SOURCES / "cuda/splat_raster_torch.cpp"
+    done = subprocess.run([*command, str(source)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_gsplat_serves() -> None:
+    scene = random_scene(3, 1, 8, 8)
+    settings = splat_raster.reference.SplatSettings(
+        8, 8, 0.01, 1e6, 0.3, splat_raster.ALPHA_MIN, splat_raster.TRANSMITTANCE_MIN
+    )
+    assert gsplat_backend.serves(scene.means, settings)
+    assert not gsplat_backend.serves(scene.means.double(), settings)
+    assert not gsplat_backend.serves(scene.means[:0], settings)
+    assert _library.external(splat_raster.KERNEL, "cpu") is None  # nothing external on the CPU
+
+
+def on_gpu(scene: Scene) -> Scene:
+    names = ("means", "scales", "rotations", "colors", "opacities", "viewmats", "intrinsics")
+    return scene.with_blobs(**{name: getattr(scene, name).cuda() for name in names})
+
+
+def everything(scene: Scene, background: torch.Tensor) -> list[torch.Tensor]:
+    """All outputs and gradients of a fixed linear function of them, on the CPU."""
+    scene = scene.with_gradients()
+    background = background.to(scene.means).requires_grad_()
+    probe = scene.means.new_zeros(scene.viewmats.shape[0], scene.means.shape[0], 2).requires_grad_()
+    raster = scene.render(background, screen_probe=probe)
+    outputs = (raster.color, raster.alpha, raster.depth)
+    g = torch.Generator().manual_seed(2)
+    weights = [torch.randn(o.shape, generator=g, dtype=torch.float64).to(o) for o in outputs]
+    torch.autograd.backward(outputs, weights)
+    grads = [leaf.grad for leaf in (*scene.blobs, background, probe)]
+    return [tensor.detach().cpu() for tensor in (*outputs, *grads)]
+
+
+def scenes(dtype: torch.dtype) -> list[tuple[Scene, torch.Tensor]]:
+    return [
+        (random_scene(500, 2, 75, 50, dtype=dtype), torch.rand(2, 3, dtype=dtype)),
+        (random_scene(60, 1, 40, 64, scale=0.5, dtype=dtype), torch.rand(1, 64, 40, 3, dtype=dtype)),
+        (random_scene(0, 1, 20, 20, dtype=dtype), torch.rand(1, 3, dtype=dtype)),
+    ]
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["f64", "f32"])
+def test_native_agrees_with_cpu(dtype: torch.dtype) -> None:
+    for scene, background in scenes(dtype):
+        expected = everything(scene, background)
+        with use_implementation("native"):
+            found = everything(on_gpu(scene), background)
+        for a, b in zip(found, expected, strict=True):
+            scale = b.abs().max().clamp(min=1e-30) if b.numel() else 1.0
+            assert bool(((a - b).abs() / scale <= (CUDA_64 if dtype == torch.float64 else CUDA_32)).all())
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_gsplat_agrees_with_cpu() -> None:
+    pytest.importorskip("gsplat", reason="gsplat is not installed")
+    scene, background = scenes(torch.float32)[0]
+    assert _library.external(splat_raster.KERNEL, "cuda") is not None
+    expected, found = everything(scene, background), everything(on_gpu(scene), background)
+    for a, b in zip(found, expected, strict=True):
+        assert float((a - b).abs().mean() / b.abs().max()) < GSPLAT_CUDA
