@@ -189,19 +189,19 @@ class EmbeddedPrior:
         (gradient,) = torch.autograd.grad(loss, given)
         shown = F.interpolate(clean, images.shape[1:3], mode="bilinear", align_corners=False)
         return Score(
-            gradient=gradient.permute(0, 2, 3, 1).to(images.dtype),
-            clean=shown.permute(0, 2, 3, 1).to(images.dtype),
+            gradient=gradient.permute(0, 2, 3, 1).to(images),
+            clean=shown.permute(0, 2, 3, 1).to(images),
             loss=float(loss.detach()),
         )
 
-    @staticmethod
-    def _choice(shape: str, condition: Condition, own: Tensor | None) -> VolumeChoice:
+    def _choice(self, shape: str, condition: Condition, own: Tensor | None) -> VolumeChoice:
         if shape in ("text", "none"):
             return shape
         if shape not in ("object", "both"):
             raise ValueError(f'shape: expected "text", "object", "both" or "none", got {shape!r}')
         if own is None:
             raise ValueError(f"shape {shape!r}: expected an object_volume, got None; pass the voxelised object")
+        own = own.to(self.device, torch.float32)
         return own if shape == "object" else merge_volumes(own, condition.volume, 1.0)
 
     @torch.no_grad()
@@ -263,6 +263,7 @@ class EmbeddedPrior:
         """Pictures of a prompt in 0..1 by deterministic (DDIM) sampling from noise."""
         condition = self.encode(prompt, negative)
         b = viewmats.shape[0]
+        viewmats, fovs_deg = viewmats.to(self.device), fovs_deg.to(self.device)
         x = torch.randn(b, 3, self.size, self.size, generator=generator).to(self.device)
         levels = torch.linspace(schedule.STEPS - 1, 0, steps + 1).tolist()
         for now, after in pairwise(levels):

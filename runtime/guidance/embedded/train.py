@@ -103,12 +103,13 @@ class Reporter:
     def report(self, stage: Stage) -> GateTable:
         stage.average.swap(stage.parameters)
         try:
-            table = gate(self.networks, *self.batches)
+            table = gate(self.networks.to("cpu"), *self.batches)
             info = {"stage": stage.name, "step": stage.step, "seen": stage.step * stage.config.batch}
             info |= {"minutes": round(stage.elapsed / 60, 1), "gate": asdict(table), "settings": _plain(self.config)}
             folder = self.config.run / "export"
             save_networks(self.networks, folder, info)
         finally:
+            self.networks.to(self.config.device)
             stage.average.swap(stage.parameters)
         self.log(f"gate after {stage.name} step {stage.step}: {table.line()}; exported to {folder}")
         return table
