@@ -68,6 +68,11 @@ class GuidanceSettings:
     noise_max: float = _number(0.98, 0.0, 1.0, "highest noise level drawn; 0.98 early, 0.3 to polish (paper 3.1.5)")
     weight: float = _number(1.0, 0.0, 100.0, "weight of the distillation loss")
     size: int = _number(64, 16, 1024, "side of the pictures that the prior sees", "pixels")
+    settled: str = _choice(
+        "keep",
+        ("keep", "train"),
+        "what becomes, between interactions, of blobs that a person has changed: they are kept, or the run's own prompt goes on with them",
+    )
     shape: str = _choice(
         "text",
         ("text", "object", "none"),
@@ -87,7 +92,9 @@ class CameraSettings:
     fov_min: float = _number(38.0, 5.0, 120.0, "narrowest vertical field of view", "degrees")
     fov_max: float = _number(42.0, 5.0, 120.0, "widest vertical field of view", "degrees")
     background: str = _choice(
-        "white", ("white", "random", "checker", "grey", "black"), "what lies behind the object while training"
+        "mixed",
+        ("mixed", "white", "random", "checker", "grey", "black"),
+        "what lies behind the object while training; mixed is white and random colours in turn, so that nothing white can hide",
     )
 
 

@@ -25,6 +25,7 @@ from interactive3d.dsl.operations import (
     Pause,
     Print,
     Ramp,
+    Repair,
     SetValue,
     TermOperation,
 )
@@ -223,6 +224,9 @@ class Session:
                 continue
             environment = self.trainer.environment(state)
             model, touched = _finished(term, state.model, environment)
+            # A repair settles nothing: what the person changed was settled when it was changed.
+            if not isinstance(term.operation, Repair):
+                model = _settled(model, touched)
             state = dataclasses.replace(state, model=model, terms=tuple(t for t in state.terms if t.key != term.key))
             if term.operation.label:
                 state = dataclasses.replace(state, finished={**state.finished, term.operation.label: state.step})
@@ -287,7 +291,7 @@ class Session:
                 )
             case EditOperation():
                 model, touched, message = apply_edit(operation, state.model, environment)
-                state = dataclasses.replace(state, model=model)
+                state = dataclasses.replace(state, model=_settled(model, touched))
                 begun = state.terms_begun
                 state = self._begin_repair(operation, touched, state, None)
                 return state, message, state.terms[-1].key if state.terms_begun > begun else None
@@ -405,6 +409,16 @@ def _finished(
         return term.finish(model, environment), None
     ended = term.finish(model.with_columns({TOUCHED: rows}), environment)
     return ended.without_columns(TOUCHED), ended.columns[TOUCHED]
+
+
+def _settled(model: GaussianModel, rows: Bool[Tensor, "n"] | None) -> GaussianModel:
+    """These rows are as a person wants them: the run's own prompt leaves them alone from now on (`guidance.settled`).
+
+    What concerned every blob settles none, or nothing would be left to optimize.
+    """
+    if rows is None or not bool(rows.any()) or bool(rows.all()):
+        return model
+    return model.with_columns({"settled": model.columns["settled"] | rows})
 
 
 def _with_policy(settings: Settings, policy: RepairPolicy | None) -> Settings:

@@ -20,6 +20,7 @@ from interactive3d.runtime.scene.growth import densify, prune
 from interactive3d.runtime.scene.render import render_parameters
 from interactive3d.runtime.scene.voxels import voxelise
 
+FREE = "trainer.free"
 SHAPE_VOLUME_EVERY = 25
 """Steps between two looks at the object as it stands, where guidance.shape is `object`."""
 
@@ -78,18 +79,25 @@ class Trainer:
             mask,
         )
         motion = float((updated.mean - model.mean).norm(dim=-1).mean())
-        updated = self._grow(updated, mask, environment)
+        if not terms:
+            updated = self._grow(updated, mask, environment)
         metrics = Metrics(
             loss=loss, blobs=len(updated), motion=motion, active=tuple(t.operation.keyword for t in terms)
         )
         return dataclasses.replace(state, step=state.step + 1, model=updated, metrics=metrics)
 
     def _trainable(self, state: RunState, environment: Environment) -> Bool[Tensor, "n"] | None:
-        """The union of what the terms allow, without frozen rows; None means every row."""
+        """The union of what the terms allow, without frozen rows; None means every row.
+
+        Between interactions the run's own prompt does not touch what a person has changed: a prior of dragons would turn an added
+        knight into a piece of dragon, and wings that a sentence made red back to green.
+        """
         masks = [m for t in state.terms if (m := t.trainable(state.model, environment)) is not None]
         frozen = state.model.columns["frozen"]
         if not masks:
-            return ~frozen if bool(frozen.any()) else None
+            keep = state.settings.guidance.settled == "keep"
+            fixed = frozen | state.model.columns["settled"] if keep else frozen
+            return ~fixed if bool(fixed.any()) else None
         union = masks[0]
         for mask in masks[1:]:
             union = union | mask
@@ -153,14 +161,15 @@ class Trainer:
         return gradients, loss, growth
 
     def _grow(self, model: GaussianModel, mask: Bool[Tensor, "n"] | None, environment: Environment) -> GaussianModel:
-        """Scheduled densification and pruning; never while a term restricts what may change, for terms do their own."""
+        """Scheduled densification and pruning of the rows that may change; never while a term lasts, for terms do their own."""
         settings, after = environment.settings.densify, environment.step + 1
-        if mask is not None:
-            return model
-        if settings.start <= after < settings.stop and after % settings.every == 0:
-            model = densify(model, settings, environment.generator("densify"))[0]
         if settings.start <= after and after % settings.prune_every == 0:
-            model = prune(model, settings)[0]
+            model = model if mask is None else model.with_columns({FREE: mask})
+            model = prune(model, settings, mask)[0]
+            mask = None if mask is None else model.columns[FREE]
+            model = model.without_columns(FREE)
+        if settings.start <= after < settings.stop and after % settings.every == 0:
+            model = densify(model, settings, environment.generator("densify"), mask)[0]
         return model
 
 

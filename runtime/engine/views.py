@@ -59,6 +59,10 @@ def draw_backgrounds(
     fixed = {"white": 1.0, "grey": 0.5, "black": 0.0}
     if kind in fixed:
         return torch.full((batch, 3), fixed[kind], device=device)
+    if kind == "mixed":
+        colors = torch.rand(batch, 3, generator=generator)
+        colors[torch.rand(batch, generator=generator) < 0.5] = 1.0
+        return colors.to(device)
     if kind == "random":
         return torch.rand(batch, 3, generator=generator).to(device)
     if kind == "checker":
@@ -68,4 +72,4 @@ def draw_backgrounds(
         shades = torch.rand(batch, 2, generator=generator) * (high - low) + low
         picture = torch.where(grid[None] == 0, shades[:, 0, None, None], shades[:, 1, None, None])
         return picture[..., None].expand(batch, side, side, 3).contiguous().to(device)
-    raise ValueError(f"background: expected white, random, checker, grey or black, got {kind!r}")
+    raise ValueError(f"background: expected mixed, white, random, checker, grey or black, got {kind!r}")

@@ -5,7 +5,7 @@ snapshot is a reference, undo is exact, and a viewer may read a model while the 
 
 Raw storage: ``mean`` (n 3), ``log_scale`` (n 3), ``rotation`` (n 4, wxyz, any length), ``color`` (n 3, display values), ``logit_opacity`` (n).
 Beside them ride the optimizer's moments (``first.X``, ``second.X``), ``updates`` (how often a row was optimized), ``tags`` (a bit per
-name), ``frozen``, and whatever an operation pins to rows while it lasts (``term.…``).
+name), ``frozen``, ``settled`` (a person has changed it), and whatever an operation pins to rows while it lasts (``term.…``).
 """
 
 from collections.abc import Callable, Mapping
@@ -37,6 +37,7 @@ STATE_COLUMNS = (
     "updates",
     "tags",
     "frozen",
+    "settled",
     "grown_gradient",
     "grown_count",
 )
@@ -51,6 +52,7 @@ def _fresh_state(count: int, parameters: Mapping[str, Tensor]) -> dict[str, Tens
     state["updates"] = torch.zeros(count, dtype=torch.int32, device=device)
     state["tags"] = torch.zeros(count, dtype=torch.int64, device=device)
     state["frozen"] = torch.zeros(count, dtype=torch.bool, device=device)
+    state["settled"] = torch.zeros(count, dtype=torch.bool, device=device)
     # Accumulated screen-space gradient and the number of pictures it was seen in, since the last densification.
     state["grown_gradient"] = torch.zeros(count, device=device)
     state["grown_count"] = torch.zeros(count, device=device)
@@ -85,7 +87,7 @@ class GaussianModel:
         color: Float[Tensor, "n 3"],
         logit_opacity: Float[Tensor, "n"],
     ) -> "GaussianModel":
-        """New blobs with a fresh optimizer state, no tags, nothing frozen. Colours are clamped to 0 .. 1.
+        """New blobs with a fresh optimizer state, no tags, nothing frozen or settled. Colours are clamped to 0 .. 1.
 
         Raises:
             ValueError: shapes do not agree, or a value is not finite.
@@ -162,12 +164,12 @@ class GaussianModel:
         """THE row surgery: keep, drop, reorder and repeat rows; every column moves along (architecture law 3).
 
         Rows marked ``fresh`` (newborn copies) start with zero moments, update counts and growth statistics but keep their tags,
-        their frozen flag and what operations pinned to them.
+        their frozen and settled flags and what operations pinned to them.
         """
         columns = {name: column[index] for name, column in self.columns.items()}
         if fresh is not None:
             for name in STATE_COLUMNS:
-                if name in ("tags", "frozen"):
+                if name in ("tags", "frozen", "settled"):
                     continue
                 column = columns[name]
                 mask = fresh.reshape(-1, *([1] * (column.dim() - 1)))

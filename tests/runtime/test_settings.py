@@ -29,7 +29,7 @@ def test_setting_makes_a_new_value_and_leaves_the_old() -> None:
         ("lr.position", 7, "lr.position: expected 0 to 0.1, got 7"),
         ("lr.position", float("nan"), "expected 0 to 0.1, got nan"),
         ("camera.batch", 2.5, "camera.batch: expected a whole number, got 2.5"),
-        ("camera.background", "plaid", "expected one of white, random, checker, grey, black"),
+        ("camera.background", "plaid", "expected one of mixed, white, random, checker, grey, black"),
         ("repair.enabled", "maybe", "expected on or off"),
     ],
 )
