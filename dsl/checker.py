@@ -175,10 +175,24 @@ class Checker:
             what = "setting" if type(action) is n.Op and action.keyword in SETTING_KEYWORDS else "event"
             self.report("E0512", node.start, node.end, what=what)
             return
-        plain = type(action) is n.Op and node.moment is None and node.label is None
-        if plain and self.now is None and self.setting_statements.is_setting(action, frame):
+        if self.now is None and self._is_setting(node, frame):
+            assert isinstance(action, n.Op)
             self.setting_statements.read(action)
             return
+        when, frame = self._moment(node, frame)
+        moment = frame.moment if node.moment is None else (self.reporter.source, node.moment.start, node.moment.end)
+        if node.label is None and isinstance(action, n.Op):
+            self.operation(action, when, frame, moment)
+        else:
+            self._group(node, when, frame, moment)
+
+    def _is_setting(self, node: n.Event, frame: Frame) -> bool:
+        action = node.action
+        plain = node.moment is None and node.label is None
+        return plain and isinstance(action, n.Op) and self.setting_statements.is_setting(action, frame)
+
+    def _moment(self, node: n.Event, frame: Frame) -> tuple[When, Frame]:
+        """When an event happens. Where that is faulty, a moment that fits anything, and a frame in which nothing happens."""
         when = frame.when
         if node.moment is not None:
             if frame.when is not None and frame.clock is None:
@@ -186,36 +200,29 @@ class Checker:
                 when = None
             else:
                 when = self.moments.read(node.moment, frame)
-            if when is None:
-                frame = replace(frame, dry=True)
-                when = AtEnd()
         elif when is None and self.now is not None:
             when = self.now
         elif when is None:
-            if type(action) is n.Op and action.keyword in SETTING_KEYWORDS:
-                self.setting_statements.read(action)
+            if isinstance(node.action, n.Op) and node.action.keyword in SETTING_KEYWORDS:
+                self.setting_statements.read(node.action)
             else:
-                self.report("E0501", action.start, self._head_end(action))
-            frame = replace(frame, dry=True)
-            when = AtEnd()
-        moment = frame.moment if node.moment is None else (self.reporter.source, node.moment.start, node.moment.end)
-        if node.label is None and type(action) is n.Op:
-            self.operation(action, when, frame, moment)
-            return
+                self.report("E0501", node.action.start, self._head_end(node.action))
+        return (AtEnd(), replace(frame, dry=True)) if when is None else (when, frame)
+
+    def _group(self, node: n.Event, when: When, frame: Frame, moment: Place | None) -> None:
+        """An event with a label, the call of a gesture, or a block."""
+        action = node.action
         label = self._label(node.label, frame) if node.label is not None else None
-        members: tuple[list[Placed], ...] = frame.members
-        name = frame.label
         own: list[Placed] = []
-        if label is not None:
-            members = (*members, own)
-            name = label.name
+        members = frame.members if label is None else (*frame.members, own)
+        name = frame.label if label is None else label.name
         inner = frame.inner(when=when, label=name, members=members, moment=moment)
         before = self.frame
         self.frame = inner
         try:
-            if type(action) is n.Op:
+            if isinstance(action, n.Op):
                 self.operation(action, when, inner, moment)
-            elif type(action) is n.Call:
+            elif isinstance(action, n.Call):
                 self.gestures.call(action, when)
             else:
                 if not action.statements:

@@ -3,7 +3,8 @@
 from typing import Any
 
 from interactive3d.dsl import nodes as n
-from interactive3d.dsl.evaluate import Evaluator, as_part, near
+from interactive3d.dsl.arithmetic import as_part
+from interactive3d.dsl.evaluate import Evaluator, near
 from interactive3d.dsl.scope import ARTICLES, BAD, Items, type_of
 from interactive3d.dsl.shapes import read_angle, read_axis, read_point
 from interactive3d.dsl.values import AxisAngle
@@ -80,7 +81,7 @@ class Clauses:
         return None if node is None else self.read_whole(node, what, low, high)
 
     def read_whole(self, node: Any, what: str, low: int = 1, high: int = 10**9) -> Any:
-        value = node.value if type(node) is n.Number else self.evaluate.number(node)
+        value: Any = node.value if type(node) is n.Number else self.evaluate.number(node)
         if value is BAD:
             return BAD
         if value != int(value):

@@ -6,8 +6,9 @@ from typing import Any
 
 from interactive3d.dsl import nodes as n
 from interactive3d.dsl import operations as o
+from interactive3d.dsl.arithmetic import as_shape
 from interactive3d.dsl.clauses import Clauses
-from interactive3d.dsl.evaluate import as_shape, near
+from interactive3d.dsl.evaluate import near
 from interactive3d.dsl.scope import ARTICLES, BAD, type_of
 from interactive3d.dsl.settings_check import Settings
 from interactive3d.dsl.shapes import read_angle, read_axis

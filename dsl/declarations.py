@@ -5,7 +5,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from interactive3d.dsl import nodes as n
-from interactive3d.dsl.evaluate import CONSTANTS, as_part
+from interactive3d.dsl.arithmetic import as_part
+from interactive3d.dsl.evaluate import CONSTANTS
 from interactive3d.dsl.modules import ReadFault, locate, read_script, source_file
 from interactive3d.dsl.parser import parse
 from interactive3d.dsl.program import Param, SourceFile
@@ -134,7 +135,7 @@ class Declarations:
     def limits(self, node: n.Range) -> tuple[Any, Any]:
         evaluate = self.checker.evaluate
         low, high = evaluate.number(node.low), evaluate.number(node.high)
-        if low is not BAD and high is not BAD and low >= high:
+        if isinstance(low, float) and isinstance(high, float) and low >= high:
             self.report("E0403", node.start, node.end, what="the range", low=f"{low:g}", high=f"{high:g}")
             return BAD, BAD
         return low, high

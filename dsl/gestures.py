@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from interactive3d.dsl import nodes as n
-from interactive3d.dsl.evaluate import as_part, near
+from interactive3d.dsl.arithmetic import as_part
+from interactive3d.dsl.evaluate import near
 from interactive3d.dsl.functions import FUNCTIONS
 from interactive3d.dsl.reporter import CallSite
 from interactive3d.dsl.scope import ARTICLES, BAD, Bound, Gesture, Scope, type_of
@@ -239,8 +240,8 @@ class Gestures:
             elif name in given:
                 self.report("E0308", argument.start, argument.end, name=name)
             else:
-                formal = formals[known.index(name)].name
-                bound = Bound(name, "argument", BAD, gesture.source, formal.start, formal.end)
+                declared = formals[known.index(name)].name
+                bound = Bound(name, "argument", BAD, gesture.source, declared.start, declared.end)
                 self.reporter.use(bound, argument.name.start, argument.name.end)
                 given[name] = argument
         for formal in formals:

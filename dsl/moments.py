@@ -63,7 +63,9 @@ class MomentReader:
                 return None if limits is None else FromTo(start=limits[0], end=limits[1])
             case "every":
                 period = self._steps(values[0])
-                limits = self._range(node, values[1], values[2]) if len(values) > 1 else (None, None)
+                if len(values) == 1:
+                    return None if period is None else Every(n=period)
+                limits = self._range(node, values[1], values[2])
                 if period is None or limits is None:
                     return None
                 return Every(n=period, start=limits[0], end=limits[1])

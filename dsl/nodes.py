@@ -121,8 +121,27 @@ class OrbitOf(Node):
     clauses: tuple[Clause, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Broken(Node):
+    """Where a statement or a value could not be read; already reported."""
+
+
 Expr: TypeAlias = (
-    Number | Text | Hex | Name | Tuple | ListOf | Unary | Binary | UnitOf | Call | ShapeOf | ColorOf | ClickOf | OrbitOf
+    Broken
+    | Number
+    | Text
+    | Hex
+    | Name
+    | Tuple
+    | ListOf
+    | Unary
+    | Binary
+    | UnitOf
+    | Call
+    | ShapeOf
+    | ColorOf
+    | ClickOf
+    | OrbitOf
 )
 
 
@@ -214,11 +233,6 @@ class IfThen(Node):
     condition: Expr
     then: Block
     otherwise: "Block | IfThen | None"
-
-
-@dataclass(frozen=True, slots=True)
-class Broken(Node):
-    """Where a statement could not be read; already reported."""
 
 
 Statement: TypeAlias = Event | ParamDecl | Binding | GestureDecl | Use | ForEach | IfThen | Broken

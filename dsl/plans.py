@@ -66,7 +66,7 @@ class _Planner:
         self.stack.append(_Symbol(self.step(on_shift.get(terminal), None, index, index), index, index))
         self.states.append(state)
 
-    def reduce(self, rule: Rule, make: Maker, index: int) -> bool:
+    def reduce(self, rule: Rule, make: Maker | None, index: int) -> bool:
         """False when the rule is empty: what spans no token has no place in a plan."""
         size = len(rule.symbols)
         if not size:

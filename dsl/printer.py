@@ -332,11 +332,23 @@ def _head(program: Program) -> Iterator[str]:
         yield f"set {path} {_setting(value)}"
 
 
-def _settled(op: o.Operation, needed: set[str]) -> o.Operation:
-    """With known steps in place of labels, and without labels that nobody needs."""
+def _settled(op: o.Operation, keeps_label: bool) -> o.Operation:
+    """With a known step in place of a label that is waited for, and without a label that nobody needs."""
     if isinstance(op.when, v.After) and op.when.step is not None:
         op = replace(op, when=v.AtStep(step=op.when.step))
-    return op if op.label in needed else replace(op, label=None)
+    return op if keeps_label else replace(op, label=None)
+
+
+def _labelled(operations: tuple[o.Operation, ...]) -> set[int]:
+    """Indices of the operations that keep their label: of each label that something waits for without a known step, the one that lasts longest."""
+    needed = {op.when.label for op in operations if isinstance(op.when, v.After) and op.when.step is None}
+    longest: dict[str, tuple[float, int]] = {}
+    for i, op in enumerate(operations):
+        if op.label in needed:
+            steps = getattr(op, "steps", None)
+            length = float(steps or (math.inf if op.steps_setting else 0))
+            longest[op.label] = max(longest.get(op.label, (-1.0, 0)), (length, i))
+    return {i for _, i in longest.values()}
 
 
 def format_program(program: Program) -> str:
@@ -346,7 +358,6 @@ def format_program(program: Program) -> str:
     sections.append("\n".join(f"view {_name(str(name))} = {orbit(value)}" for name, value in views.items()))
     parts = {p.name: p for p in (*_parts_of(program.parts), *_parts_of(program.operations))}
     sections.append("\n".join(f"part {_name(name)} = {part(p.part)}" for name, p in parts.items()))
-    waits = (op.when for op in program.operations)
-    needed = {when.label for when in waits if isinstance(when, v.After) and when.step is None}
-    sections.append("\n".join(format_operation(_settled(op, needed)) for op in program.operations))
+    keep = _labelled(program.operations)
+    sections.append("\n".join(format_operation(_settled(op, i in keep)) for i, op in enumerate(program.operations)))
     return "\n\n".join(section for section in sections if section) + "\n"

@@ -32,7 +32,8 @@ _HIDDEN = {"broken", "start"}
 
 def _rules() -> Iterator[tuple[str, list[str]]]:
     """Rules of grammar.lark with their alternatives, without what concerns the parser alone."""
-    name, alternatives = "", []
+    name = ""
+    alternatives: list[str] = []
     for raw in GRAMMAR_PATH.read_text(encoding="utf-8").split("\n"):
         line = raw.split("//")[0].rstrip()
         if not line or line.startswith("%"):

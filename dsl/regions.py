@@ -131,7 +131,8 @@ def common_point(a: v.PartExpression, b: v.PartExpression) -> v.Vec3 | None:
     for shape in (*_shapes(a), *_shapes(b)):
         low, high = _boxes(shape)
         ticks = [[a0 + (a1 - a0) * i / (_GRID - 1) for i in range(_GRID)] for a0, a1 in zip(low, high, strict=True)]
-        for point in product(*ticks):
+        for x, y, z in product(*ticks):
+            point = (x, y, z)
             if contains(a, point) and contains(b, point):
                 return point
     return None

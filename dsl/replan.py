@@ -122,7 +122,8 @@ def _begins(operation: Operation, program: Program) -> int:
 
 
 def _timed(program: Program) -> list[tuple[int, Operation]]:
-    known, open_ = [], []
+    known: list[tuple[int, Operation]] = []
+    open_: list[tuple[int, Operation]] = []
     for operation in program.operations:
         (open_ if first_step(operation.when) is None else known).append((_begins(operation, program), operation))
     return sorted(known, key=lambda pair: pair[0]) + open_

@@ -46,7 +46,7 @@ class Settings:
                 if guess in self.specs
                 else next((p for p in self.specs if guess and p.endswith("." + guess)), None)
             )
-            help_ = f"did you mean `{full}`?" if full else "`interactive3d settings` lists them all"
+            help_ = f"did you mean `{full}`?" if full else "docs/settings.md lists them all"
             c.report("E0203", path.start, path.end, path=path.text, help=help_, replace=full)
         return spec
 

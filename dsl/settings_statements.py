@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 from interactive3d.dsl import nodes as n
+from interactive3d.dsl.arithmetic import as_shape
 from interactive3d.dsl.clauses import Clauses
 from interactive3d.dsl.compile_operations import repair_fields
-from interactive3d.dsl.evaluate import as_shape, near
+from interactive3d.dsl.evaluate import near
 from interactive3d.dsl.frame import Frame
 from interactive3d.dsl.program import GuidanceChoice, InitMesh, InitShape, InitSplats, InitText, RepairPolicy
 from interactive3d.dsl.scope import ARTICLES, BAD, type_of

@@ -98,10 +98,10 @@ def build_shape(evaluate: "Evaluator", node: n.ShapeOf) -> Any:
     if kind == "sphere":
         return BAD if BAD in (center, radius) else Sphere(center=center, radius=radius)
     thickness = read_length(evaluate, operands[2], "the thickness")
-    axis = read_axis(evaluate, operands[3]) if len(operands) > 3 else Y_AXIS
-    if BAD in (center, radius, thickness, axis):
+    about = read_axis(evaluate, operands[3]) if len(operands) > 3 else Y_AXIS
+    if BAD in (center, radius, thickness, about):
         return BAD
-    return Torus(center=center, radius=radius, thickness=thickness, axis=axis)
+    return Torus(center=center, radius=radius, thickness=thickness, axis=about)
 
 
 def _ellipsoid(evaluate: "Evaluator", center: Any, operands: tuple[Any, ...]) -> Any:

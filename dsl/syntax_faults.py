@@ -163,20 +163,7 @@ def describe(table: Tables, states: list[int], tokens: Tokens, at: int, report: 
     expected = expectation(table, can)
     begins_statement = "DRAG" in can and "LET" in can
     if terminal in ("_NL", END, "RBRACE") and not begins_statement:
-        previous = tokens.ends[at - 1] if at else 0
-        bare_hash = next(
-            (c for c in tokens.comments if previous <= c[0] <= start and c[1] - c[0] in range(4, 10)), None
-        )
-        if bare_hash and "HEX" in can and bare_hash[1] - bare_hash[0] != 7:
-            report("E0114", *bare_hash)
-        else:
-            report(
-                "E0111",
-                max(previous - 1, 0),
-                max(previous, 1),
-                expected=expected,
-                statement=_statement(table, tokens, at),
-            )
+        _ends_early(table, tokens, at, can, report)
         return
     if terminal == "ELSE" and begins_statement:
         report("E0119", start, end)
@@ -216,27 +203,27 @@ def describe(table: Tables, states: list[int], tokens: Tokens, at: int, report: 
     if text.isidentifier() and terminal == "NAME":
         near = get_close_matches(text, options, 1, 0.6)
         if near or (options and not ({"NUMBER", "NAME"} & can)):
-            help_ = f"did you mean `{near[0]}`?" if near else f"expected {expected}"
-            report("E0109", start, end, text=text, statement=statement, help=help_)
+            guess = f"did you mean `{near[0]}`?" if near else f"expected {expected}"
+            report("E0109", start, end, text=text, statement=statement, help=guess)
             return
-    if (terminal == "OVER" and "FOR" in can) or (terminal == "FOR" and "OVER" in can):
-        right = "for" if terminal == "OVER" else "over"
-        report(
-            "E0109",
-            start,
-            end,
-            text=text,
-            statement=statement,
-            help=f"`{statement}` lasts `{right} N steps`",
-            replace=right,
-        )
-        return
     found = f"`{text}`" if terminal not in _KINDS or terminal in ("NUMBER", "NAME") else _KINDS[terminal]
     if text in table.words and {"NUMBER", "LPAR"} <= can:
         report("E0120", start, end, text=text, expected=expected)
         return
     help_ = f"`{statement}` takes its value without a sign" if text == "=" and statement in _UNSIGNED else None
     report("E0110", start, end, expected=expected, found=found, help=help_)
+
+
+def _ends_early(table: Tables, tokens: Tokens, at: int, can: set[str], report: Report) -> None:
+    """The line is over and something is missing; a colour with too few digits was read as a comment."""
+    previous, start = tokens.ends[at - 1] if at else 0, tokens.starts[at]
+    hashes = (c for c in tokens.comments if previous <= c[0] <= start and c[1] - c[0] in (4, 5, 6, 8, 9))
+    digits = next(hashes, None)
+    if digits is not None and "HEX" in can:
+        report("E0114", *digits)
+        return
+    expected = expectation(table, can)
+    report("E0111", max(previous - 1, 0), max(previous, 1), expected=expected, statement=_statement(table, tokens, at))
 
 
 def _label_fault(table: Tables, tokens: Tokens, at: int, report: Report) -> None:

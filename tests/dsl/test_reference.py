@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from dsl_support import context, whole
 
-from interactive3d.dsl import format_source, loads
+from interactive3d.dsl import format_program, format_source, loads
 from interactive3d.dsl.operations import OPERATION_KINDS
 from interactive3d.dsl.reference import SECTIONS, refreshed
 from interactive3d.dsl.tables import tables
@@ -38,6 +38,19 @@ def test_an_example_is_right(script: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("script", [script for _, script in BLOCKS], ids=range(len(BLOCKS)))
 def test_an_example_is_tidy(script: str) -> None:
     assert format_source(script) == script
+
+
+@pytest.mark.parametrize("script", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_an_example_printed_as_a_whole_is_the_same_script(script: str, tmp_path: Path) -> None:
+    """Gestures, loops and used files opened up: the plain script does the same and prints the same."""
+    before = read(script, tmp_path).program
+    assert before is not None
+    printed = format_program(before)
+    again = loads(printed, context(file_exists=None))
+    assert again.program is not None, (printed, again.diagnostics)
+    assert format_program(again.program) == printed
+    assert format_source(printed)
+    assert [type(op) for op in again.program.operations] == [type(op) for op in before.operations]
 
 
 def _classes(value: object) -> set[type]:
