@@ -232,4 +232,4 @@ def test_effects_say_what_happened_in_the_languages_own_words(make_run: MakeRun)
         trainer, [dataclasses.replace(EXAMPLES[SetValue], when=AtStep(step=1))], start, hooks=Hooks(effect=heard.append)
     )
     session.advance()
-    assert [(e.step, e.text, e.message) for e in heard] == [(1, "at step 1 set lr.color 0.2", "was 0.01")]
+    assert [(e.step, e.text, e.message) for e in heard] == [(1, "at step 1 set lr.color 0.2", "was 0.015")]
