@@ -59,10 +59,10 @@ class GuidanceSettings:
     """Score distillation (paper 3.1.5)."""
 
     scale: float = _number(
-        1.5,
+        2.5,
         0.0,
         200.0,
-        "guidance scale s in uncond + s (text - uncond); the embedded prior saturates above 3, Stable Diffusion likes 100",
+        "guidance scale s in uncond + s (text - uncond); the embedded prior likes 2 to 3 and saturates above 4, Stable Diffusion likes 100",
     )
     noise_min: float = _number(0.02, 0.0, 1.0, "lowest noise level drawn, as a share of the schedule")
     noise_max: float = _number(0.98, 0.0, 1.0, "highest noise level drawn; 0.98 early, 0.3 to polish (paper 3.1.5)")
@@ -157,6 +157,12 @@ class DragSettings:
     fit: bool = _flag(
         True,
         "whether a rigid drag is fitted back to its first shape after every step; off leaves that to equation 6 alone",
+    )
+    hold: float = _number(
+        1000.0,
+        0.0,
+        100_000.0,
+        "squared pull of what is dragged to its own size, colour and opacity; 0 lets the prior repaint it on the way",
     )
     rest: str = _choice("still", ("still", "free"), "whether the other blobs are optimized during a drag")
 
