@@ -1,5 +1,7 @@
 """What several operations share: selecting with a refusal that names the step, tagging, copying, lengths of terms."""
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Bool
 from torch import Tensor
@@ -12,6 +14,27 @@ from interactive3d.runtime.scene.parts import PartError, part_mask, select
 Applied = tuple[GaussianModel, Bool[Tensor, "n"] | None, str]
 """An edit's result: the new blobs, the rows of it that a repair should look after (None: all of it; none of them: nothing to
 repair), and what was done, in words."""
+
+
+FIRMNESS = {"mean": 1.0, "log_scale": 0.001, "color": 0.02, "logit_opacity": 0.001}
+"""How firmly an anchor holds each parameter, against positions: a blob that is off by its own size (some 0.03 scene units) is as bad as
+one that is larger by a factor e, or off by a fifth of the way from black to white."""
+
+
+def squared_pull(
+    parameters: Mapping[str, Tensor],
+    model: GaussianModel,
+    anchors: Mapping[str, str],
+    rows: Tensor,
+    firm: Tensor | None = None,
+) -> Tensor:
+    """Sum over the rows of the squared distances between parameters and the columns that ``anchors`` names for them, each by its
+    firmness. ``firm`` weighs the rows."""
+    total = parameters["mean"].new_zeros(())
+    for name, column in anchors.items():
+        off = (parameters[name][rows] - model.columns[column][rows]).square().reshape(rows.numel(), -1).sum(-1)
+        total = total + FIRMNESS[name] * (off if firm is None else firm * off).sum()
+    return total
 
 
 def refusal(operation: Operation, environment: Environment, why: object) -> OperationRefused:

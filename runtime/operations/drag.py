@@ -15,7 +15,7 @@ from torch import Tensor
 
 from interactive3d.dsl.operations import Drag, DragForm, DragMode, IntersectionPart, ShapePart, Sphere
 from interactive3d.runtime.operations.base import Environment, Focus, GuidanceWish, Term
-from interactive3d.runtime.operations.common import refusal, selected, term_steps
+from interactive3d.runtime.operations.common import refusal, selected, squared_pull, term_steps
 from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.scene.growth import densify, prune
 from interactive3d.runtime.scene.motion import plasticine_step, rigid_fit, split_coarse, split_long
@@ -28,6 +28,8 @@ STRETCH_LIMIT = 1.6
 
 FOCUS_WHOLE_SHARE = 0.5
 """Share of whole-object pictures during a drag: the part leaves its place, so the prior must see where it is going."""
+
+LOOK = ("log_scale", "color", "logit_opacity")
 
 FEWEST = 8
 """A deformable drag's core holds at least this many blobs, the nearest to the source, or nothing would arrive with it."""
@@ -45,7 +47,7 @@ def _double(values: object, device: torch.device) -> Float[Tensor, "3"]:
 @dataclass(frozen=True, kw_only=True)
 class DragTerm(Term):
     """What both kinds of drag share. Pinned columns: ``member`` (who goes all the way), ``touched`` (who was moved at all),
-    ``start`` (where each began)."""
+    ``start`` (where each began), ``look.X`` (how each looked, as the drag has bent it)."""
 
     def trainable(self, model: GaussianModel, environment: Environment) -> Bool[Tensor, "n"]:
         """The dragged blobs, or every blob where `drag.rest` is free."""
@@ -90,6 +92,15 @@ class DragTerm(Term):
             way = _double(self.state["way"], mean.device) if even else self.offset(mean.device)
             goal = model.columns[self.column("start")][rows] + way.to(mean.dtype)
         return self.motion_weight(environment) * (mean[rows] - goal).abs().sum()
+
+    def look_loss(
+        self, parameters: Mapping[str, Tensor], model: GaussianModel, environment: Environment
+    ) -> Float[Tensor, ""]:
+        """A squared pull of all that was touched to its own size, colour and opacity: a drag moves matter and shall not let a prior
+        that expects none there paint it over."""
+        rows = model.columns[self.column("touched")].nonzero().squeeze(1)
+        anchors = {name: self.column(f"look.{name}") for name in LOOK}
+        return environment.settings.drag.hold * squared_pull(parameters, model, anchors, rows)
 
     def rigid_loss(self, mean: Tensor, model: GaussianModel, rows: Tensor) -> Tensor:
         """Equation 6 over the rows: how much their distances to the source differ from those at the start.
@@ -156,7 +167,7 @@ class RigidDrag(DragTerm):
         if rows.numel() == 0:
             return None
         mean = parameters["mean"]
-        loss = self.motion_loss(mean, model, rows, environment)
+        loss = self.motion_loss(mean, model, rows, environment) + self.look_loss(parameters, model, environment)
         weight = environment.settings.drag.rigidity if self.drag.rigidity is None else self.drag.rigidity
         return loss + weight * self.rigid_loss(mean, model, rows) if weight > 0.0 else loss
 
@@ -203,11 +214,12 @@ class DeformableDrag(DragTerm):
     ) -> tuple["DeformableDrag", GaussianModel]:
         radius, share = float(self.state["radius"]), environment.settings.drag.core
         allowed = model.columns[self.column("allowed")] & ~model.columns["frozen"]
-        places, cap = (self.column("start"), self.column("goal")), environment.settings.densify.cap
+        look, cap = self.column("look.log_scale"), environment.settings.densify.cap
+        places = {self.column("start"): "mean", self.column("goal"): "mean", look: "log_scale"}
         coarse = allowed & model.columns[self.column("touched")]
         model = split_coarse(model, coarse, source, caught_up + step, radius, share, places, cap)
         allowed = model.columns[self.column("allowed")] & ~model.columns["frozen"]
-        before, core = model.mean, self.dragged(model)
+        before, sizes, core = model.mean, model.columns["log_scale"], self.dragged(model)
         model = plasticine_step(model, allowed, core & allowed, source, caught_up, step, radius, share)
         touched = model.columns[self.column("touched")]
         # The goal of whoever is touched for the first time begins where the blob is.
@@ -216,7 +228,12 @@ class DeformableDrag(DragTerm):
         size = model.columns[self.column("size")]
         size = torch.where(touched & (size == 0), model.scale.amax(-1), size)
         model = model.with_columns(
-            {self.column("touched"): touched, self.column("size"): size, self.column("goal"): goal}
+            {
+                self.column("touched"): touched,
+                self.column("size"): size,
+                self.column("goal"): goal,
+                look: model.columns[look] + (model.columns["log_scale"] - sizes),
+            }
         )
         limit = STRETCH_LIMIT * torch.where(size > 0, size, torch.full_like(size, math.inf))
         model = split_long(model, touched, limit, places, cap)
@@ -251,7 +268,7 @@ class DeformableDrag(DragTerm):
         if index.numel() == 0:
             return None
         mean = parameters["mean"]
-        loss = self.motion_loss(mean, model, index, environment)
+        loss = self.motion_loss(mean, model, index, environment) + self.look_loss(parameters, model, environment)
         if self.form(environment) is DragForm.OFFSET:
             wake = (model.columns[self.column("touched")] & ~rows).nonzero().squeeze(1)
             goal = model.columns[self.column("goal")][wake]
@@ -331,4 +348,5 @@ def _selection(operation: Drag, model: GaussianModel, environment: Environment) 
 
 
 def _pins(member: Tensor, touched: Tensor, model: GaussianModel) -> dict[str, Tensor]:
-    return {"member": member, "touched": touched, "start": model.mean}
+    look = {f"look.{name}": model.columns[name] for name in LOOK}
+    return {"member": member, "touched": touched, "start": model.mean} | look

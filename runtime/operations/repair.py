@@ -27,7 +27,7 @@ from interactive3d.dsl.operations import (
     Stretch,
 )
 from interactive3d.runtime.operations.base import Environment, Focus, GuidanceWish, Term
-from interactive3d.runtime.operations.common import refusal, selected_or_all, term_steps
+from interactive3d.runtime.operations.common import refusal, selected_or_all, squared_pull, term_steps
 from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.scene.growth import densify, prune
 from interactive3d.runtime.scene.selection import visible_ball
@@ -50,9 +50,8 @@ GROW_GRADIENT = 0.1
 NEWBORN_FIRMNESS = 0.1
 """How firmly a child is anchored to where it was born, against its elders: it is there to fill a gap, not to keep a place."""
 
-ANCHORED = {"mean": 1.0, "log_scale": 0.001, "color": 0.02}
-"""What is anchored, and how firmly against positions: a blob that is off by its own size (some 0.03 scene units) is as bad as one that is
-larger by a factor e, or off by a fifth of the way from black to white."""
+ANCHORED = ("mean", "log_scale", "color")
+"""Opacities are free: what a repair cleans away fades."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,12 +99,8 @@ class RepairTerm(Term):
         rows = self.trainable(model, environment).nonzero().squeeze(1)
         if weight <= 0.0 or rows.numel() == 0:
             return None
-        total = parameters["mean"].new_zeros(())
-        firm = model.columns[self.column("firm")][rows]
-        for name, firmness in ANCHORED.items():
-            off = parameters[name][rows] - model.columns[self.column(f"anchor.{name}")][rows]
-            total = total + firmness * (firm[:, None] * off.square()).sum()
-        return weight * total
+        anchors = {name: self.column(f"anchor.{name}") for name in ANCHORED}
+        return weight * squared_pull(parameters, model, anchors, rows, model.columns[self.column("firm")][rows])
 
     def trainable(self, model: GaussianModel, environment: Environment) -> Bool[Tensor, "n"]:
         return model.columns[self.column("member")]

@@ -6,6 +6,7 @@ this kind never tears: what was connected stays connected, only longer. Blobs sa
 """
 
 import math
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Bool, Float
@@ -109,11 +110,11 @@ def _flow(model: GaussianModel, allowed: Tensor, at: Tensor, step: Tensor, radiu
 
 
 def split_long(
-    model: GaussianModel, mask: Bool[Tensor, "n"], limit: Float[Tensor, "n"], pinned: tuple[str, ...], cap: int
+    model: GaussianModel, mask: Bool[Tensor, "n"], limit: Float[Tensor, "n"], pinned: Mapping[str, str], cap: int
 ) -> GaussianModel:
     """Blobs of ``mask`` whose longest axis exceeds their ``limit`` (scene units) are halved along it, as opaque as they are.
 
-    ``pinned`` names columns of positions that move along with a blob that its split moves (where its drag began, where it should be). Never beyond ``cap``
+    ``pinned`` names columns, and the parameter whose change by a split each shares (where a blob's drag began moves with its mean). Never beyond ``cap``
     blobs in all. The longest, relative to their limits, come first.
     """
     for _ in range(SPLIT_ROUNDS):
@@ -123,16 +124,17 @@ def split_long(
         if origin is None:
             break
         mask, limit = mask[origin], limit[origin]
-    return _not_longer(model, mask, NEEDLE * limit)
+    return _not_longer(model, mask, NEEDLE * limit, pinned)
 
 
-def _not_longer(model: GaussianModel, mask: Tensor, limit: Tensor) -> GaussianModel:
+def _not_longer(model: GaussianModel, mask: Tensor, limit: Tensor, pinned: Mapping[str, str]) -> GaussianModel:
     """Where the cap forbids to halve them, long blobs at least do not become needles that stick out of the object."""
-    most = limit.log()[:, None]
-    over = mask & (model.columns["log_scale"] > most).any(-1)
-    if not bool(over.any()):
+    size = model.columns["log_scale"]
+    cut = torch.where(mask[:, None], (size - limit.log()[:, None]).clamp(min=0.0), torch.zeros_like(size))
+    if not bool(cut.any()):
         return model
-    return model.map_rows(over, {"log_scale": lambda s: torch.minimum(s, most[over])})
+    names = ["log_scale", *(pin for pin, name in pinned.items() if name == "log_scale")]
+    return model.with_columns({name: model.columns[name] - cut for name in names})
 
 
 def split_coarse(
@@ -142,7 +144,7 @@ def split_coarse(
     step: Float[Tensor, "3"],
     radius: float,
     core: float,
-    pinned: tuple[str, ...],
+    pinned: Mapping[str, str],
     cap: int,
 ) -> GaussianModel:
     """Blobs beside the source that are large, across its way, against the width of the fall-off are halved across.
@@ -170,15 +172,15 @@ def split_coarse(
 
 
 def _halved(
-    model: GaussianModel, rows: Tensor, excess: Tensor, axis: Tensor, pinned: tuple[str, ...], cap: int
+    model: GaussianModel, rows: Tensor, excess: Tensor, axis: Tensor, pinned: Mapping[str, str], cap: int
 ) -> tuple[GaussianModel, Tensor | None]:
     """Split those of ``rows`` with an excess over 1; and which old row each new row comes from, None where nothing was split."""
     room = min(int((excess > 1.0).sum()), max(cap - len(model), 0))
     if room == 0:
         return model, None
     chosen = torch.argsort(excess, descending=True, stable=True)[:room].sort().values
-    before = model.mean
-    model = split_rows(model, rows[chosen], depth=1.0, axis=axis[chosen])
+    before = model
+    model = split_rows(before, rows[chosen], depth=1.0, axis=axis[chosen])
     origin = torch.cat([torch.arange(len(before), device=model.device), rows[chosen]])
-    shift = model.mean - before[origin]
-    return model.with_columns({name: model.columns[name] + shift for name in pinned}), origin
+    shift = {name: model.columns[name] - before.columns[name][origin] for name in set(pinned.values())}
+    return model.with_columns({pin: model.columns[pin] + shift[name] for pin, name in pinned.items()}), origin

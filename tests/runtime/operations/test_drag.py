@@ -261,7 +261,7 @@ def test_equation_5(environment, form, expected):
     )
     term, model = start_term(drag, "0", three_blobs(), here)
     mean = model.mean.clone().requires_grad_(True)
-    loss = term.loss({"mean": mean}, model, here)
+    loss = term.loss({**model.parameters(), "mean": mean}, model, here)
     assert float(loss.detach()) == pytest.approx(2.0 * expected, abs=1e-5)
     (slope,) = torch.autograd.grad(loss, mean)
     sideways = [[-2.0, 0.0, 0.0], [-2.0, 0.0, 0.0], [-2.0, 2.0 if form is DragForm.POINT else 0.0, 0.0]]
@@ -282,8 +282,8 @@ def test_an_even_pace_asks_for_what_is_due(environment):
     term, model = start_term(drag, "0", three_blobs(), here)
     term, moved = term.before_step(model, here)
     # Equation 4 has brought them a fifth of the way, and there they should be by now.
-    assert float(term.loss({"mean": moved.mean}, moved, here)) == pytest.approx(0.0, abs=1e-6)
-    assert float(term.loss({"mean": model.mean}, moved, here)) == pytest.approx(3 * 0.1, abs=1e-6)
+    assert float(term.loss({**moved.parameters(), "mean": moved.mean}, moved, here)) == pytest.approx(0.0, abs=1e-6)
+    assert float(term.loss({**moved.parameters(), "mean": model.mean}, moved, here)) == pytest.approx(3 * 0.1, abs=1e-6)
 
 
 def test_equation_6_forgives_rotation_and_translation_and_nothing_else(environment):
@@ -294,13 +294,15 @@ def test_equation_6_forgives_rotation_and_translation_and_nothing_else(environme
     term, model = start_term(drag, "0", three_blobs(), here)
     spun = model.mean.double() @ axis_rotation((0.0, 0.0, 1.0), 30.0).T
     spun = (spun - spun.mean(0) + model.mean.double().mean(0) + 0.2).float()
-    about_mean = float(term.loss({"mean": model.mean + 0.3}, model, here))
+    about_mean = float(term.loss({**model.parameters(), "mean": model.mean + 0.3}, model, here))
     assert about_mean == pytest.approx(0.0, abs=1e-5)
     stretched = model.mean * 2.0
     # The source rides on the mean, which went from (1, 1, 0) / 30 to twice that; distances become 0.047, 0.171 and 0.171.
     s = torch.tensor([1.0, 1.0, 0.0]) / 30.0
     expected = ((stretched - s).norm(dim=-1) - model.mean.norm(dim=-1)).abs().sum() * 3.0
-    assert float(term.loss({"mean": stretched}, model, here)) == pytest.approx(float(expected), abs=1e-5)
+    assert float(term.loss({**model.parameters(), "mean": stretched}, model, here)) == pytest.approx(
+        float(expected), abs=1e-5
+    )
 
 
 def test_rigid_fit_finds_the_rotation():
@@ -331,3 +333,34 @@ def test_a_repair_follows_a_drag(creature, environment, play):
     here = environment(step=310)
     repair = repair_after(term.operation, term.trainable(model, here), model, here)
     assert repair is not None and repair.when.step == 310
+
+
+@pytest.mark.parametrize("drag", [RIGID, PLASTIC], ids=["rigid", "deformable"])
+def test_a_drag_keeps_its_blobs_looks_against_a_prior_that_expects_none_there(creature, play, quick_settings, drag):
+    guidance = ReferenceGuidance([("creature", creature)])
+    strayed = []
+    for hold in (0.0, 1000.0):
+        term, model = play(drag, creature, quick_settings.set("drag.hold", hold), guidance)
+        core = model.columns[term.column("member")]
+        parents = model.columns["row"][core]
+        strayed.append(float((model.color[core] - creature.color[parents]).abs().mean()))
+        looks = model.columns[term.column("look.log_scale")]
+        assert bool(torch.isfinite(looks).all())
+    assert strayed[1] < 0.5 * strayed[0]
+
+
+def test_the_look_that_is_kept_is_bent_along(creature, play):
+    term, model = play(PLASTIC, creature)
+    touched = model.columns[term.column("touched")]
+    # Nobody pulled at the blobs but the drag itself, so they look exactly as it wants them to.
+    for name in ("log_scale", "color", "logit_opacity"):
+        kept = model.columns[term.column(f"look.{name}")][touched]
+        torch.testing.assert_close(model.columns[name][touched], kept, atol=2e-2, rtol=0)
+
+
+def test_at_the_cap_nothing_becomes_a_needle(creature, environment, play):
+    settings = Settings().set("densify.cap", len(creature))
+    term, model = play(PLASTIC, creature, settings)
+    assert len(model) == len(creature)
+    assert float(model.scale.max()) < 3 * float(creature.scale.max())
+    assert float((model.mean - torch.tensor(OUT)).norm(dim=-1).min()) < 0.1
