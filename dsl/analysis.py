@@ -64,7 +64,7 @@ class Analysis:
         self.context = context
         self.checker: Checker = check(self.source, context, path, record=True)
         self.diagnostics = self.checker.reporter.sorted()
-        self.tokens = tokenize(content, _quiet)
+        self.tokens = tokenize(content, _quiet, fused=False)
         self.body = parse_tokens(tokenize(content, _quiet), _quiet)
 
     # Names.
@@ -171,7 +171,7 @@ class Analysis:
         written = self.source.text[:offset]
         partial = re.search(r"[\w.]*$", written)
         prefix = partial.group(0) if partial else ""
-        tokens = tokenize(written[: offset - len(prefix)], _quiet)
+        tokens = tokenize(written[: offset - len(prefix)], _quiet, fused=False)
         if self._inside_text_or_comment(offset):
             return ()
         before = _last_statement(tokens)

@@ -61,10 +61,19 @@ def _name(text: str, start: int, end: int, report: Report) -> n.Name:
     return n.Name(start, end, text)
 
 
+def _vector(text: str, start: int, end: int, report: Report) -> n.VectorOf:
+    x, y, z = map(float, text[1:-1].split(","))
+    if not (math.isfinite(x) and math.isfinite(y) and math.isfinite(z)):
+        report("E0406", start, end, what=f"a number of `{text}`")
+        return n.VectorOf(start, end, (0.0, 0.0, 0.0))
+    return n.VectorOf(start, end, (x, y, z))
+
+
 on_shift: dict[str, Callable[[str, int, int, Report], Any]] = {
     "NUMBER": _number,
     "STRING": _string,
     "HEX": _hex,
+    "VECTOR": _vector,
     "NAME": _name,
     "CALL": _call_name,
 }

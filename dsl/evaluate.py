@@ -273,6 +273,7 @@ _EVALUATE: dict[type, Callable[[Evaluator, Any], Any]] = {
     n.Broken: lambda self, node: BAD,
     n.Text: Evaluator.text,
     n.Hex: lambda self, node: node.value,
+    n.VectorOf: lambda self, node: node.value,
     n.Name: Evaluator.look_up,
     n.Tuple: Evaluator.tuple,
     n.ListOf: Evaluator.list,

@@ -293,7 +293,7 @@ def format_source(text: str, name: str = "<script>") -> str:
         fields.pop("replace", None)
         faults.append(make(code, source.span(start, end), fields))
 
-    tokens = tokenize(text, report)
+    tokens = tokenize(text, report, fused=False)
     body = parse_tokens(tokens, report)
     if faults:
         raise SculptError(tuple(faults))

@@ -14,12 +14,13 @@ MAX_NESTING = 64
 # Called with a diagnostic code, the offsets of the fault, and what the message needs.
 Report = Callable[..., None]
 
-_TOKEN = re.compile(
-    r"""[ \t\r\f]*(?:
+_NUMBER = r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
+_COMPONENT = rf"[ \t]*-?{_NUMBER}[ \t]*"
+_PATTERN = r"""[ \t\r\f]*(?:
       (?P<name>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(?P<call>\()?
     | (?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(?!\w|\.(?!\.))
     | (?P<newline>\n)
-    | (?P<hex>\#[0-9a-fA-F]{6}(?!\w))
+    VECTORS    | (?P<hex>\#[0-9a-fA-F]{6}(?!\w))
     | (?P<comment>\#[^\n]*)
     | (?P<string>"(?:[^"\\\n]|\\[^\n])*")
     | (?P<sign>->|<=|>=|==|!=|\.\.(?!\.)|[-+*/^&=<>:,{}()\[\]])
@@ -28,8 +29,10 @@ _TOKEN = re.compile(
     | (?P<quoted>[“”„«»‘’'`][^“”„«»‘’'`\n]*[“”„«»‘’'`]?)
     | (?P<end>\Z)
     | (?P<other>.)
-    )""",
-    re.VERBOSE,
+    )"""
+_PLAIN = re.compile(_PATTERN.replace("VECTORS", ""), re.VERBOSE)
+_FUSED = re.compile(
+    _PATTERN.replace("VECTORS", rf"| (?P<vector>\({_COMPONENT},{_COMPONENT},{_COMPONENT}\))"), re.VERBOSE
 )
 _OPENERS = {"(": ")", "[": "]", "{": "}"}
 # A line that begins with one of these cannot go on inside brackets, so the bracket was never closed.
@@ -112,14 +115,17 @@ class _Brackets:
             self.drop(at)
 
 
-def tokenize(text: str, report: Report) -> Tokens:
-    """All tokens of a text. Faults are reported by code with their offsets; the tokens are always well bracketed."""
+def tokenize(text: str, report: Report, fused: bool = True) -> Tokens:
+    """All tokens of a text. Faults are reported by code with their offsets; the tokens are always well bracketed.
+
+    `fused` makes one token of a vector of three plain numbers.
+    """
     table = tables()
     words, signs = table.words, table.signs
     tokens = Tokens()
     types, texts, starts, ends = tokens.types, tokens.texts, tokens.starts, tokens.ends
     brackets = _Brackets(text, tokens, report)
-    for match in _TOKEN.finditer(text):
+    for match in (_FUSED if fused else _PLAIN).finditer(text):
         group = match.lastgroup
         end = match.end()
         if group == "name":
@@ -162,7 +168,7 @@ def tokenize(text: str, report: Report) -> Tokens:
                 tokens.add(signs["("], "(", end - 1, end)
             else:
                 tokens.add("CALL", word, start, end)
-        elif group == "string" or group == "hex":
+        elif group == "vector" or group == "string" or group == "hex":
             start = match.start(group)
             tokens.add(group.upper(), text[start:end], start, end)
         elif group == "comment":

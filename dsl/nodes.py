@@ -49,6 +49,13 @@ class Tuple(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class VectorOf(Node):
+    """`(1, 2, 3)`: three plain numbers."""
+
+    value: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
 class ListOf(Node):
     items: "tuple[Expr, ...]"
 
@@ -133,6 +140,7 @@ Expr: TypeAlias = (
     | Hex
     | Name
     | Tuple
+    | VectorOf
     | ListOf
     | Unary
     | Binary

@@ -64,7 +64,7 @@ def grammar() -> str:
     for name, alternatives in _rules():
         if name in _HIDDEN:
             continue
-        shown = [_readable(a) for a in alternatives if "broken" not in a]
+        shown = [_readable(a) for a in alternatives if "broken" not in a and a != "VECTOR"]
         if name == "line":
             shown = ["statement?"]
         together = f"{name} = {' | '.join(shown)}"

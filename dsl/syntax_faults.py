@@ -12,11 +12,12 @@ _KINDS = {
     "STRING": "a text in quotes",
     "NUMBER": "a number",
     "HEX": "a colour",
+    "VECTOR": "a vector",
     "_NL": "the end of the line",
     END: "the end of the file",
 }
 # Accepted together, these are what an expression may begin with.
-_EXPRESSION = {"NUMBER", "NAME", "LPAR", "STRING", "HEX", "CALL", "LSQB", "MINUS", "NOT"}
+_EXPRESSION = {"NUMBER", "NAME", "LPAR", "STRING", "HEX", "VECTOR", "CALL", "LSQB", "MINUS", "NOT"}
 _SHAPES = {"SPHERE", "BOX", "ELLIPSOID", "CAPSULE", "CYLINDER", "CONE", "TORUS", "CLICK", "ORBIT"}
 _OPERATORS = {
     "PLUS",
@@ -196,8 +197,8 @@ def describe(table: Tables, states: list[int], tokens: Tokens, at: int, report: 
     if can == {"CALL"} and terminal == "NAME" and tokens.types[at + 1] == "LPAR":
         report("E0118", tokens.starts[at + 1], tokens.ends[at + 1], name=text)
         return
-    if terminal == "LPAR" and at and tokens.types[at - 1] == "NAME" and tokens.texts[at - 1] in FUNCTIONS:
-        report("E0118", start, end, name=tokens.texts[at - 1])
+    if terminal in ("LPAR", "VECTOR") and at and tokens.types[at - 1] == "NAME" and tokens.texts[at - 1] in FUNCTIONS:
+        report("E0118", start, start + 1, name=tokens.texts[at - 1])
         return
     options = sorted(table.spelling[t] for t in can if t in table.spelling and table.spelling[t].isalpha())
     if text.isidentifier() and terminal == "NAME":
@@ -228,8 +229,8 @@ def _ends_early(table: Tables, tokens: Tokens, at: int, can: set[str], report: R
 
 def _label_fault(table: Tables, tokens: Tokens, at: int, report: Report) -> None:
     """A name at the beginning of a line, and no `:` behind it: a misspelt statement, or a call with a space in it."""
-    if tokens.types[at] == "LPAR":
-        report("E0118", tokens.starts[at], tokens.ends[at], name=tokens.texts[at - 1])
+    if tokens.types[at] in ("LPAR", "VECTOR"):
+        report("E0118", tokens.starts[at], tokens.starts[at] + 1, name=tokens.texts[at - 1])
     else:
         _statement_fault(table, tokens, at - 1, True, report)
 
