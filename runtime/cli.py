@@ -425,6 +425,20 @@ def words(prompt: str | None) -> None:
         click.echo(click.style(category, bold=True) + "\n  " + " ".join(entries))
 
 
+@main.command()
+@_mendable
+def lsp() -> None:
+    """Serve Sculpt to an editor: the language server protocol on standard input and output."""
+    from importlib.util import find_spec
+
+    if find_spec("pygls") is None:
+        raise Failure("the language server needs pygls: pip install 'interactive3d[editor]'")
+    from interactive3d.dsl.server import serve
+    from interactive3d.runtime.engine.script import check_context
+
+    serve(check_context())
+
+
 @main.command(
     "train-prior", context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False
 )
