@@ -87,7 +87,8 @@ class Judge:
             known = ", ".join(p for k, p in names if k == kind) or "no parts"
             raise ValueError(f"part: a {kind} has {known}, got {part!r}")
         _, features = self.network.picture(self._fit(images))
-        return self.network.part_logits(features)[:, names.index((kind, part))].softmax(1)
+        asked = torch.full((len(features),), names.index((kind, part)), device=features.device)
+        return self.network.part_head(features, asked).softmax(1)
 
     def _fit(self, images: Tensor) -> Tensor:
         if images.dim() != 4 or images.shape[1] != 3:
@@ -96,14 +97,14 @@ class Judge:
         images = images.to(self.network.log_scale)
         if images.shape[-2:] == (size, size):
             return images
-        return functional.interpolate(images, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+        # Averages over areas, so that a picture enlarged by a whole factor scores as it did before.
+        return functional.interpolate(images, size=(size, size), mode="area")
 
     def _named(self, features: Tensor, prompts: list[str]) -> Tensor:
         """(B, P) log-probabilities of the kind, the main colour and the named parts' colours of each prompt."""
         config = self.network.config
         kind = self.network.kind_head(features).log_softmax(1)
         colour = self.network.colour_head(features).log_softmax(1)
-        parts = self.network.part_logits(features).log_softmax(2)
         total = torch.zeros(len(features), len(prompts), device=features.device)
         for column, prompt in enumerate(prompts):
             asked = parse(prompt)
@@ -111,6 +112,7 @@ class Judge:
                 continue
             total[:, column] += kind[:, config.kinds.index(asked.kind)] + colour[:, config.colours.index(asked.colour)]
             for part, name in asked.part_colours:
-                row = config.parts.index((asked.kind, part))
-                total[:, column] += parts[:, row, config.colours.index(name)]
+                row = torch.full((len(features),), config.parts.index((asked.kind, part)), device=features.device)
+                logits = self.network.part_head(features, row)
+                total[:, column] += logits.log_softmax(1)[:, config.colours.index(name)]
         return total

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from interactive3d.runtime.guidance.judge.judge import Judge
-from interactive3d.runtime.guidance.judge.pictures import SEED, VIEWS, Renders, coloured, make_renders
+from interactive3d.runtime.guidance.judge.pictures import SEED, VIEWS, VISIBLE, Renders, coloured, make_renders
 from interactive3d.runtime.guidance.objects.captions import PROMPTS_50, Description, describe
 from interactive3d.runtime.guidance.objects.words import KINDS
 
@@ -58,7 +58,7 @@ def precision_of_prompts(
 
 
 def accuracy_of_attributes(judge: Judge, renders: Renders, degrade_share: float) -> dict[str, float]:
-    """Share of single unseen pictures whose kind, main colour and named parts' colours (where 40 pixels show) are told right."""
+    """Share of single unseen pictures whose kind, main colour and named parts' colours (where they show) are told right."""
     import numpy as np
 
     from interactive3d.runtime.guidance.objects.words import KINDS_WORDS
@@ -74,7 +74,7 @@ def accuracy_of_attributes(judge: Judge, renders: Renders, degrade_share: float)
     for i, description in enumerate(descriptions):
         seen = np.bincount(renders.labels[i].reshape(-1), minlength=16)
         for part, wanted in description.part_colours:
-            if seen[KINDS_WORDS[description.kind].parts[part].slot] >= 40:
+            if seen[KINDS_WORDS[description.kind].parts[part].slot] >= VISIBLE:
                 parts += 1
                 told = judge.part_colour(images[i : i + 1], description.kind, part)
                 right += judge.colours[int(told.argmax())] == wanted

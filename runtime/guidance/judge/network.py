@@ -44,6 +44,26 @@ class JudgeConfig:
         return JudgeConfig(**{name: frozen(value) for name, value in values.items()})
 
 
+def feature_count(config: JudgeConfig) -> int:
+    """Numbers that the picture encoder gives the heads: means and maxima of its last two stages."""
+    return 2 * (config.channels[-1] + config.channels[-2])
+
+
+class PartHead(nn.Module):
+    """Colour logits of asked parts: what to look for is learned per part, how colours look is shared by all."""
+
+    def __init__(self, features: int, parts: int, colours: int, width: int = 192) -> None:
+        super().__init__()
+        self.seen, self.asked = nn.Linear(features, width), nn.Embedding(parts, width)
+        self.gate = nn.Embedding(parts, width)
+        self.hidden, self.colour = nn.Linear(width, width), nn.Linear(width, colours)
+        nn.init.zeros_(self.gate.weight)
+
+    def forward(self, features: Float[Tensor, "n f"], parts: Int[Tensor, "n"]) -> Float[Tensor, "n c"]:
+        mixed = functional.relu(self.seen(features) * (1 + self.gate(parts)) + self.asked(parts))
+        return self.colour(functional.relu(self.hidden(mixed)))
+
+
 class PictureEncoder(nn.Module):
     """(B, 3, 64, 64) in 0..1 -> a unit embedding and the features of the attribute heads."""
 
@@ -57,11 +77,18 @@ class PictureEncoder(nn.Module):
                 layers += [nn.Conv2d(width, channels, 3, stride, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()]
                 width = channels
         self.body = nn.Sequential(*layers)
-        self.embed = nn.Linear(2 * width, config.embedding)
+        self.embed = nn.Linear(feature_count(config), config.embedding)
 
     def forward(self, images: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b e"], Float[Tensor, "b f"]]:
-        maps = self.body(images * 2 - 1)
-        features = torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1)
+        maps, pooled = images * 2 - 1, []
+        for index, layer in enumerate(self.body):
+            maps = layer(maps)
+            if index in (
+                len(self.body) - 7,
+                len(self.body) - 1,
+            ):  # the ends of the last two stages: colours, and what they are on
+                pooled = [maps.mean((2, 3)), maps.amax((2, 3)), *pooled]
+        features = torch.cat(pooled, dim=1)
         return functional.normalize(self.embed(features), dim=1), features
 
 
@@ -93,10 +120,10 @@ class JudgeNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.picture, self.text = PictureEncoder(config), TextEncoder(config)
-        features = 2 * config.channels[-1]
+        features = feature_count(config)
         self.kind_head = nn.Linear(features, len(config.kinds))
         self.colour_head = nn.Linear(features, len(config.colours))
-        self.part_head = nn.Linear(features, len(config.parts) * len(config.colours))
+        self.part_head = PartHead(features, len(config.parts), len(config.colours))
         self.log_scale = nn.Parameter(torch.tensor(2.7))
         self._number = {word: index + 2 for index, word in enumerate(config.words)}
 
@@ -105,7 +132,3 @@ class JudgeNetwork(nn.Module):
         rows = [[self._number.get(word, UNKNOWN) for word in normalise(text)][: self.config.longest] for text in texts]
         wide = max(1, *(len(row) for row in rows))
         return torch.tensor([row + [PADDING] * (wide - len(row)) for row in rows], device=self.log_scale.device)
-
-    def part_logits(self, features: Float[Tensor, "b f"]) -> Float[Tensor, "b p c"]:
-        """Colour logits of every (kind, part) of the configuration."""
-        return self.part_head(features).reshape(len(features), len(self.config.parts), len(self.config.colours))

@@ -20,6 +20,8 @@ SEED = 771_000_000
 """Far from the seeds of the prior's data."""
 VIEWS = 3
 STORED = 128
+VISIBLE = 40
+"""Pixels of the stored size that a part must show for its colour to be judged."""
 
 
 @dataclass(frozen=True)
@@ -119,24 +121,26 @@ class Batch:
 
 
 def draw_batch(
-    renders: Renders, size: int, parts: tuple[tuple[str, str], ...], rng: random.Random, generator: torch.Generator
+    renders: Renders,
+    size: int,
+    parts: tuple[tuple[str, str], ...],
+    rng: random.Random,
+    generator: torch.Generator,
+    degrade_share: float = 0.75,
 ) -> Batch:
-    """A random batch in random looks, degraded."""
+    """A random batch in random looks, a share of it degraded."""
     ids = [rng.randrange(len(renders.labels)) for _ in range(size)]
     descriptions = [describe(renders.kinds[i // VIEWS], renders.options[i // VIEWS], rng) for i in ids]
-    images = coloured(renders, ids, descriptions, generator, degrade_share=0.75)
+    images = coloured(renders, ids, descriptions, generator, degrade_share)
     names = list(COLOURS)
     wanted = torch.full((size, len(parts)), -1)
     column = {part: index for index, part in enumerate(parts)}
     for row, (image, description) in enumerate(zip(ids, descriptions, strict=True)):
         seen = np.bincount(renders.labels[image].reshape(-1), minlength=16)
         named = dict(description.part_colours)
-        for part, words in KINDS_WORDS[description.kind].parts.items():
-            colour_name = named.get(part) or (words.rule if words.rule in COLOURS else "")
-            if words.rule == "main" and part not in named and description.pattern == "plain":
-                colour_name = description.colour
-            if colour_name and seen[words.slot] >= 40:
-                wanted[row, column[description.kind, part]] = names.index(colour_name)
+        for part, name in named.items():  # named ones alone: what follows from the kind would be guessed, not seen
+            if seen[KINDS_WORDS[description.kind].parts[part].slot] >= VISIBLE:
+                wanted[row, column[description.kind, part]] = names.index(name)
     return Batch(
         images,
         [caption(description, rng) for description in descriptions],
@@ -155,6 +159,8 @@ def coloured(
     shade = torch.from_numpy(renders.shades[ids])
     table = torch.from_numpy(look_tables([look_of(description) for description in descriptions]))
     background = random_background(len(ids), generator)
+    plain = torch.rand(len(ids), 1, 1, 1, generator=generator) < 0.75 - 0.75 * degrade_share
+    background = torch.where(plain, torch.ones_like(background), background)
     if degrade_share == 0:
         return colour(code, shade, table, torch.ones(len(ids), 3), 64).images * 0.5 + 0.5
     table[..., :3] = (table[..., :3] * _uniform(generator, (len(ids), 1, 1), 0.88, 1.1)
