@@ -13,7 +13,7 @@
 
 namespace i3d {
 
-constexpr int TILE_W = 32, TILE_H = 32;      // pixels; a tile's working set fits the first-level cache
+constexpr int TILE_W = 64, TILE_H = 32;      // pixels; a tile's working set fits the first-level cache
 constexpr int64_t MAX_ENTRIES = 8 << 20;     // (blob, tile) pairs held at once: some 450 MB in the backward pass
 constexpr int64_t BLOBS_PER_CHUNK = 2048;    // blobs that one task bins
 constexpr int64_t MAX_CHUNKS = 16;

@@ -49,44 +49,46 @@ struct Blocks {
     }
 };
 
-// A block that a blob reaches.
-template <class R>
-struct Touched {
-    int32_t block;
-    R u;   // of the first lane: distance to the ridge
-    R dy;  // of the first lane
-};
-
 // A blob's blocks in one tile. They are found one blob ahead of compositing, so that the processor has the short dependent
 // steps (a root, a conversion, unpredictable counts) behind it when it needs them.
-template <class R>
+//
+// A list entry says where the block's numbers begin in the tile's buffer, and for the block's first pixel its distances u
+// to the ridge and dy to the centre. SIZE is how many numbers of a block lie in the buffer.
+template <class R, int SIZE>
 struct TouchedBlocks {
     using B = Blocks<R>;
     using V = typename B::V;
     static constexpr int N = B::N;
+    static constexpr int CHUNK = 4;  // entries that are written at a time, wanted or not
+    typedef R Numbers __attribute__((vector_size(CHUNK * sizeof(R))));
+    typedef int32_t Places __attribute__((vector_size(CHUNK * sizeof(int32_t))));
     // Rounding may move an end by less than this, in pixels; pixels are tested again one by one.
     static constexpr R MARGIN = R(0.001);
 
-    Touched<R> list[B::COUNT + 4];  // four beyond, which the loop below writes before it knows
+    int32_t place[B::COUNT + CHUNK];
+    R u[B::COUNT + CHUNK];
+    R dy[B::COUNT + CHUNK];
     int count;
 
     // Rows of blocks with limit[row] <= index are left out.
     I3D_INLINE void find(const R* s, const TileBox& box, R log_alpha_min, const int32_t* limit, int32_t index) {
-        const R centre = s[MEAN_Y] - R(box.y) - R(0.5);  // in rows of the tile
+        using I = Mask<V>;
+        using Int = typename Traits<V>::Int;
+        const R centre = s[MEAN_Y] - R(int(box.y)) - R(0.5);  // in rows of the tile
         const int first_y = int(std::max(centre - s[RADIUS_Y] + (R(1) - MARGIN), R(0)));
         const int end_y = int(std::min(std::max(centre + s[RADIUS_Y] + (R(1) + MARGIN), R(0)), R(int(box.height))));
         const int top = first_y / B::HIGH, bottom = (end_y + B::HIGH - 1) / B::HIGH;
-        const R x = s[MEAN_X] - R(box.x) - R(0.5);
+        const R x = s[MEAN_X] - R(int(box.x)) - R(0.5);
         const R edge = R(int(box.width));
-        using I = Mask<V>;
-        alignas(64) typename Traits<V>::Int begin[N], number[N];
-        alignas(64) R u[N], dy[N];
+        alignas(64) Int first_place[N], wanted[N];
+        alignas(64) R first_u[N], first_dy[N];
         int found = 0;
         for (int row = top; row < bottom; row += N) {
-            const V first_dy = (iota<V>() + R(row)) * R(B::HIGH) - centre;
+            const V d0 = (iota<V>() + R(row)) * R(B::HIGH) - centre;
+            // `from` is the first pixel, `to` one past the last, both before rounding.
             V from = splat<V>(edge), to = V{};
             for (int k = 0; k < B::HIGH; ++k) {
-                const V d = first_dy + R(k);
+                const V d = d0 + R(k);
                 const V room = s[Q] * d * d + (s[HEIGHT] - log_alpha_min);
                 const V half = root(larger<V>(room * s[INVERSE_K], V{}));
                 const V middle = s[SLOPE] * d + x;
@@ -94,27 +96,34 @@ struct TouchedBlocks {
                 from = choose(reached, smaller<V>(from, middle - half), from);
                 to = choose(reached, larger<V>(to, middle + half + R(1)), to);
             }
-            // `from` is the first pixel, `to` one past the last, both before rounding.
             const V first = larger<V>(from + (R(1) - MARGIN), V{});
-            const V last = smaller<V>(to + MARGIN, splat<V>(edge));
-            const I first_block = __builtin_convertvector(first * R(1.0 / B::WIDE), I);
-            const I end_block = __builtin_convertvector((__builtin_convertvector(__builtin_convertvector(last, I), V) + R(B::WIDE - 1)) * R(1.0 / B::WIDE), I);
-            store_whole(begin, first_block);
-            store_whole(number, end_block - first_block);
-            store<V>(dy, first_dy);
-            store<V>(u, V(__builtin_convertvector(first_block, V) * R(B::WIDE) - s[SLOPE] * first_dy - x));
+            const V end = smaller<V>(to + MARGIN, splat<V>(edge));
+            const I begin = __builtin_convertvector(first, I) / B::WIDE;
+            const I past = (__builtin_convertvector(end, I) + (B::WIDE - 1)) / B::WIDE;
+            const I rows_before = __builtin_convertvector(iota<V>(), I) + Int(row);
+            store_whole(first_place, (rows_before * B::COLUMNS + begin) * SIZE);
+            store_whole(wanted, past - begin);
+            store<V>(first_dy, d0);
+            store<V>(first_u, V(__builtin_convertvector(begin, V) * R(B::WIDE) - s[SLOPE] * d0 - x));
             const int rows = std::min(N, bottom - row);
             for (int r = 0; r < rows; ++r) {
-                const int wanted = limit[row + r] > index ? int(number[r]) : 0;
-                const int32_t block = (row + r) * B::COLUMNS + int32_t(begin[r]);
-                for (int k = 0; k < 4; ++k) {
-                    list[found] = {block + k, u[r] + R(k * B::WIDE), dy[r]};
-                    found += wanted > k;
+                if (wanted[r] <= 0 || limit[row + r] <= index) continue;
+                for (int k = 0; k < int(wanted[r]); k += CHUNK) {
+                    put<Places>(place + found + k, Places{0, SIZE, 2 * SIZE, 3 * SIZE} + (int32_t(first_place[r]) + k * SIZE));
+                    put<Numbers>(u + found + k, Numbers{0, B::WIDE, 2 * B::WIDE, 3 * B::WIDE} + (first_u[r] + R(k * B::WIDE)));
+                    put<Numbers>(dy + found + k, Numbers{} + first_dy[r]);
                 }
-                for (int k = 4; k < wanted; ++k) list[found++] = {block + k, u[r] + R(k * B::WIDE), dy[r]};
+                found += int(wanted[r]);
             }
         }
         count = found;
+    }
+
+  private:
+    template <class W, class T>
+    static I3D_INLINE void put(T* to, W value) {
+        typedef W Anywhere __attribute__((aligned(sizeof(T)), may_alias));
+        *reinterpret_cast<Anywhere*>(to) = value;
     }
 };
 
@@ -128,11 +137,7 @@ struct BlobLanes {
         : k(splat<V>(s[K])), q(splat<V>(s[Q])), height(splat<V>(s[HEIGHT])),
           lane_u(Blocks<R>::lane_x() - s[SLOPE] * Blocks<R>::lane_y()), lane_y(Blocks<R>::lane_y()) {}
 
-    I3D_INLINE V log_alpha(const Touched<R>& at, V& u, V& dy) const {
-        u = lane_u + at.u;
-        dy = lane_y + at.dy;
-        return k * u * u + (q * dy * dy + height);
-    }
+    I3D_INLINE V log_alpha(V u, V dy) const { return k * u * u + (q * dy * dy + height); }
 };
 
 template <class R>
@@ -141,6 +146,8 @@ struct TileForward {
     using V = typename B::V;
     static constexpr int N = B::N;
     enum { T, RED_SUM, GREEN_SUM, BLUE_SUM, DEPTH_SUM, PLANES };
+
+    using Touched = TouchedBlocks<R, PLANES * N>;
 
     alignas(64) R pixels[B::COUNT][PLANES][N];  // a transmittance below zero marks a pixel that is done
     int32_t last[B::COUNT][N];
@@ -162,7 +169,7 @@ struct TileForward {
         living = int32_t(box.width * box.height);
         if (count == 0) return;
         const auto splat_of = [&](int32_t i) { return splats + int64_t(entries[std::min(i, count - 1)].blob) * SPLAT_FIELDS; };
-        TouchedBlocks<R> ahead[2];
+        Touched ahead[2];
         ahead[0].find(splat_of(0), box, log_alpha_min, alive, 0);
         for (int32_t i = 0; i < count && living > 0; ++i) {
             __builtin_prefetch(splat_of(i + 6));
@@ -171,14 +178,13 @@ struct TileForward {
         }
     }
 
-    I3D_INLINE void blend(int32_t i, const R* s, const TouchedBlocks<R>& blocks, R log_alpha_min, R transmittance_min) {
+    I3D_INLINE void blend(int32_t i, const R* s, const Touched& blocks, R log_alpha_min, R transmittance_min) {
         const BlobLanes<R> blob(s);
         const V red = splat<V>(s[RED]), green = splat<V>(s[GREEN]), blue = splat<V>(s[BLUE]), depth = splat<V>(s[DEPTH]);
-        for (const Touched<R>*at = blocks.list, *end = at + blocks.count; at != end; ++at) {
-            auto& plane = pixels[at->block];
-            V u, dy;
-            const V log_alpha = blob.log_alpha(*at, u, dy);
-            const V before = load<V>(plane[T]);
+        for (int k = 0; k < blocks.count; ++k) {
+            R* plane = &pixels[0][0][0] + blocks.place[k];
+            const V log_alpha = blob.log_alpha(blob.lane_u + blocks.u[k], blob.lane_y + blocks.dy[k]);
+            const V before = load<V>(plane + T * N);
             const Mask<V> hit = (log_alpha >= log_alpha_min) & (before > R(0));
             if (!any(hit)) continue;
             V weight = before * alpha_where<V>(log_alpha, hit);
@@ -187,13 +193,13 @@ struct TileForward {
             if (const uint32_t done = bits(stop)) {
                 weight = choose(stop, V{}, weight);
                 after = choose(stop, V(-before), after);
-                finish(at->block, done, i);
+                finish(blocks.place[k] / (PLANES * N), done, i);
             }
-            store<V>(plane[T], after);
-            store<V>(plane[RED_SUM], load<V>(plane[RED_SUM]) + weight * red);
-            store<V>(plane[GREEN_SUM], load<V>(plane[GREEN_SUM]) + weight * green);
-            store<V>(plane[BLUE_SUM], load<V>(plane[BLUE_SUM]) + weight * blue);
-            store<V>(plane[DEPTH_SUM], load<V>(plane[DEPTH_SUM]) + weight * depth);
+            store<V>(plane + T * N, after);
+            store<V>(plane + RED_SUM * N, load<V>(plane + RED_SUM * N) + weight * red);
+            store<V>(plane + GREEN_SUM * N, load<V>(plane + GREEN_SUM * N) + weight * green);
+            store<V>(plane + BLUE_SUM * N, load<V>(plane + BLUE_SUM * N) + weight * blue);
+            store<V>(plane + DEPTH_SUM * N, load<V>(plane + DEPTH_SUM * N) + weight * depth);
         }
     }
 
@@ -233,7 +239,12 @@ struct TileBackward {
     static constexpr int N = B::N;
     enum { T, BEHIND, LAST, D_RED, D_GREEN, D_BLUE, D_DEPTH, PLANES };
 
+    using Touched = TouchedBlocks<R, PLANES * N>;
+
     alignas(64) R pixels[B::COUNT][PLANES][N];
+    // Of the current blob: the blocks that it did touch, its weight there, and its gradient of log(alpha).
+    alignas(64) R weights[B::COUNT][N], slopes[B::COUNT][N];
+    int32_t hits[B::COUNT];
     int32_t row_last[B::ROWS];  // blobs from this index on touch no pixel of the row of blocks
     R background[3];            // gradient of the camera's single background colour from this tile
 
@@ -280,7 +291,7 @@ struct TileBackward {
             std::fill_n(moments + int64_t(entries[i].slot) * MOMENT_FIELDS, int(MOMENT_FIELDS), R(0));
         if (seen == 0) return;
         const auto splat_of = [&](int32_t i) { return splats + int64_t(entries[std::max(i, 0)].blob) * SPLAT_FIELDS; };
-        TouchedBlocks<R> ahead[2];
+        Touched ahead[2];
         ahead[(seen - 1) & 1].find(splat_of(seen - 1), box, log_alpha_min, row_last, seen - 1);
         for (int32_t i = seen - 1; i >= 0; --i) {
             __builtin_prefetch(splat_of(i - 6));
@@ -289,23 +300,15 @@ struct TileBackward {
         }
     }
 
-    I3D_INLINE void blend(R i, const R* s, const TouchedBlocks<R>& blocks, R log_alpha_min, R* out) {
-        const BlobLanes<R> blob(s);
+    // In two passes, for want of registers: the first steps through the pixels' states, the second sums up.
+    I3D_INLINE void blend(R i, const R* s, const Touched& blocks, R log_alpha_min, R* out) {
+        const int touched = step(i, s, blocks, log_alpha_min);
         V sums[MOMENT_FIELDS] = {};
-        for (const Touched<R>*at = blocks.list, *end = at + blocks.count; at != end; ++at) {
-            auto& plane = pixels[at->block];
-            V u, dy;
-            const V log_alpha = blob.log_alpha(*at, u, dy);
-            const Mask<V> hit = (log_alpha >= log_alpha_min) & (load<V>(plane[LAST]) > i);
-            if (!any(hit)) continue;
-            const V red = load<V>(plane[D_RED]), green = load<V>(plane[D_GREEN]);
-            const V blue = load<V>(plane[D_BLUE]), depth = load<V>(plane[D_DEPTH]);
-            const V value = red * s[RED] + green * s[GREEN] + blue * s[BLUE] + depth * s[DEPTH];
-            PixelState<V> pixel{load<V>(plane[T]), load<V>(plane[BEHIND])};
-            V weight;
-            const V g = blend_backward<V>(log_alpha, hit, value, pixel, weight);
-            store<V>(plane[T], pixel.transmittance);
-            store<V>(plane[BEHIND], pixel.behind);
+        const BlobLanes<R> blob(s);
+        for (int k = 0; k < touched; ++k) {
+            const R* plane = &pixels[0][0][0] + blocks.place[hits[k]];
+            const V u = blob.lane_u + blocks.u[hits[k]], dy = blob.lane_y + blocks.dy[hits[k]];
+            const V g = load<V>(slopes[k]), weight = load<V>(weights[k]);
             const V gu = g * u, gy = g * dy;
             sums[G] += g;
             sums[G_Y] += gy;
@@ -313,12 +316,35 @@ struct TileBackward {
             sums[G_U] += gu;
             sums[G_UU] += gu * u;
             sums[G_UY] += gu * dy;
-            sums[GRAD_RED] += weight * red;
-            sums[GRAD_GREEN] += weight * green;
-            sums[GRAD_BLUE] += weight * blue;
-            sums[GRAD_DEPTH] += weight * depth;
+            sums[GRAD_RED] += weight * load<V>(plane + D_RED * N);
+            sums[GRAD_GREEN] += weight * load<V>(plane + D_GREEN * N);
+            sums[GRAD_BLUE] += weight * load<V>(plane + D_BLUE * N);
+            sums[GRAD_DEPTH] += weight * load<V>(plane + D_DEPTH * N);
         }
         lane_sums<MOMENT_FIELDS, V>(sums, out);
+    }
+
+    I3D_INLINE int step(R i, const R* s, const Touched& blocks, R log_alpha_min) {
+        const BlobLanes<R> blob(s);
+        const V red = splat<V>(s[RED]), green = splat<V>(s[GREEN]), blue = splat<V>(s[BLUE]), depth = splat<V>(s[DEPTH]);
+        int touched = 0;
+        for (int k = 0; k < blocks.count; ++k) {
+            R* plane = &pixels[0][0][0] + blocks.place[k];
+            const V log_alpha = blob.log_alpha(blob.lane_u + blocks.u[k], blob.lane_y + blocks.dy[k]);
+            const Mask<V> hit = (log_alpha >= log_alpha_min) & (load<V>(plane + LAST * N) > i);
+            if (!any(hit)) continue;
+            const V value = load<V>(plane + D_RED * N) * red + load<V>(plane + D_GREEN * N) * green +
+                            load<V>(plane + D_BLUE * N) * blue + load<V>(plane + D_DEPTH * N) * depth;
+            PixelState<V> pixel{load<V>(plane + T * N), load<V>(plane + BEHIND * N)};
+            V weight;
+            const V g = blend_backward<V>(log_alpha, hit, value, pixel, weight);
+            store<V>(plane + T * N, pixel.transmittance);
+            store<V>(plane + BEHIND * N, pixel.behind);
+            store<V>(slopes[touched], g);
+            store<V>(weights[touched], weight);
+            hits[touched++] = k;
+        }
+        return touched;
     }
 };
 
