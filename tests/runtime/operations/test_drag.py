@@ -360,7 +360,7 @@ def test_the_look_that_is_kept_is_bent_along(creature, play):
 
 def test_at_the_cap_nothing_becomes_a_needle(creature, environment, play):
     settings = Settings().set("densify.cap", len(creature))
-    term, model = play(PLASTIC, creature, settings)
+    _, model = play(PLASTIC, creature, settings)
     assert len(model) == len(creature)
     assert float(model.scale.max()) < 3 * float(creature.scale.max())
     assert float((model.mean - torch.tensor(OUT)).norm(dim=-1).min()) < 0.1
