@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from interactive3d.kernels import _library, splat_raster
+from interactive3d.kernels import _build, _library, splat_raster
 from interactive3d.kernels.splat_raster import rasterize, use_implementation
 
 BAR_NS = 5.0  # nanoseconds per pair, issue "main job"
@@ -141,8 +141,8 @@ def peak_gflops() -> float:
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "peak"
         source = Path(__file__).with_name("rasterizer_peak.cpp")
-        flags = ["-O2", "-std=c++20", *_library._machine_flags(), "-I", str(_library.SOURCES)]
-        subprocess.run([_library._find_compiler(), *flags, str(source), "-o", str(program)], check=True)
+        flags = ["-O2", "-std=c++20", *_build.machine_flags(), "-I", str(_build.SOURCES)]
+        subprocess.run([_build.find_compiler(), *flags, str(source), "-o", str(program)], check=True)
         return float(subprocess.run([str(program)], capture_output=True, text=True, check=True).stdout)
 
 
@@ -197,7 +197,7 @@ def report(repeats: int, reference_repeats: int, command: str) -> str:
     return f"""# The splat rasterizer, measured
 
 `{command}`, {date.today()}. {processor_name()}; {threads} threads; torch {torch.__version__};
-{_library._version(_library._find_compiler())}; load average at the start {load:.1f}. Where other work keeps the machine busy (a load above
+{_build.version_of(_build.find_compiler())}; load average at the start {load:.1f}. Where other work keeps the machine busy (a load above
 {threads}), wall times are too long, and processor times still suffer from shared caches.
 
 ## Native, float32, forward and backward

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from interactive3d.kernels import _library, splat_raster
+from interactive3d.kernels import _build, _library, splat_raster
 from interactive3d.kernels._library import BuildError, NativeKernel, use_implementation
 from tests.kernels.splat_cases import random_scene
 
@@ -16,7 +16,8 @@ from tests.kernels.splat_cases import random_scene
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder, and sources of its own."""
     monkeypatch.setenv("INTERACTIVE3D_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(_library, "SOURCES", tmp_path)
+    monkeypatch.setattr(_build, "SOURCES", tmp_path)
+    monkeypatch.setattr(_build, "PREBUILT", tmp_path / "prebuilt")
     monkeypatch.setattr(_library, "_loaded", {})
     return tmp_path
 
@@ -50,6 +51,33 @@ def test_build_and_cache(own_cache: Path, capfd: pytest.CaptureFixture[str]) -> 
     _library._loaded.clear()
     (own_cache / "answer.h").write_text("#define ANSWER 43\n")  # a header counts as a source does
     assert _library._forecast(kernel, "cpu").reason.startswith("will be built on first use")
+
+
+def test_damaged_build_is_made_anew(own_cache: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (own_cache / "fine.cpp").write_text('extern "C" int fine() { return 1; }\n')
+    kernel = NativeKernel("fine", cpu=("fine.cpp",))
+    path = _build.cache_folder() / _build.recipe("fine", kernel.cpu, "cpu").file
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"not a library")
+    assert _library.ensure(kernel, "cpu").reason.startswith("built with")
+    assert "does not load" in capfd.readouterr().err
+
+
+def test_prebuilt_comes_first(own_cache: Path) -> None:
+    (own_cache / "early.cpp").write_text('extern "C" int early() { return 1; }\n')
+    kernel = NativeKernel("early", cpu=("early.cpp",))
+    path = _build.prebuild("early", kernel.cpu, own_cache / "prebuilt")
+    assert _library.ensure(kernel, "cpu").reason == f"prebuilt {path}"
+    assert not _build.cache_folder().exists()
+
+
+def test_old_builds_are_forgotten(own_cache: Path) -> None:
+    folder = _build.cache_folder()
+    folder.mkdir(parents=True)
+    for number in range(30):
+        (folder / f"many-cpu-{number}.so").touch()
+    _build._forget_old_builds(folder, "many", "cpu")
+    assert len(list(folder.glob("*.so"))) == _build.KEPT_BUILDS
 
 
 def test_failure_is_remembered_and_said_once(own_cache: Path, capfd: pytest.CaptureFixture[str]) -> None:

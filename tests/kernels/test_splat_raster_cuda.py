@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from interactive3d.kernels import _library, gsplat_backend, splat_raster
+from interactive3d.kernels import _build, _library, gsplat_backend, splat_raster
 from interactive3d.kernels.splat_raster import use_implementation
 from tests.kernels.splat_cases import Scene, random_scene
 
@@ -23,9 +23,9 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is n
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
 def test_compiles_for_ampere_and_hopper(tmp_path: Path) -> None:
-    command = [_library._find_nvcc(), "-O1", "-std=c++17", "-I", str(_library.SOURCES), "-Werror", "all-warnings"]
+    command = [_build.find_nvcc(), "-O1", "-std=c++17", "-I", str(_build.SOURCES), "-Werror", "all-warnings"]
     command += [f"-gencode=arch=compute_{n},code=sm_{n}" for n in (80, 90)]
-    source, target = _library.SOURCES / "cuda/splat_raster.cu", tmp_path / "splat_raster.o"
+    source, target = _build.SOURCES / "cuda/splat_raster.cu", tmp_path / "splat_raster.o"
     done = subprocess.run([*command, "-c", str(source), "-o", str(target)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert target.stat().st_size > 0
@@ -36,9 +36,9 @@ def test_compiles_for_ampere_and_hopper(tmp_path: Path) -> None:
 def test_binding_compiles(tmp_path: Path) -> None:
     """Against torch's own headers, with CUDA's beside them (a torch built without CUDA lacks one generated header)."""
     torch_headers = Path(torch.__file__).parent / "include"
-    command = [_library._find_compiler(), "-std=c++20", "-fsyntax-only", "-DC10_USING_CUSTOM_GENERATED_MACROS"]
-    command += ["-I", str(_library.SOURCES), "-I", str(torch_headers), "-I", str(_library._cuda_home() / "include")]
-    source = _library.SOURCES / "cuda/splat_raster_torch.cpp"
+    command = [_build.find_compiler(), "-std=c++20", "-fsyntax-only", "-DC10_USING_CUSTOM_GENERATED_MACROS"]
+    command += ["-I", str(_build.SOURCES), "-I", str(torch_headers), "-I", str(_build.cuda_home() / "include")]
+    source = _build.SOURCES / "cuda/splat_raster_torch.cpp"
     done = subprocess.run([*command, str(source)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
