@@ -255,7 +255,9 @@ def splat_backward(
         with torch.enable_grad():
             leaves = [tensor.detach().requires_grad_() for tensor in inputs]
             camera_probe = None if probe is None else probe[camera].detach().requires_grad_()
-            blobs = project(*leaves, viewmats[camera], intrinsics[camera], camera_probe, settings)
+            means, scales, rotations, colors, opacities = leaves
+            view = (viewmats[camera], intrinsics[camera])
+            blobs = project(means, scales, rotations, colors, opacities, *view, camera_probe, settings)
             flat = [blobs.means, blobs.conics, blobs.depths, blobs.colors, blobs.opacities]
             cut = [tensor.detach().requires_grad_() for tensor in flat]
             held = Projected(blobs.index, cut[0], cut[1], cut[2], blobs.radii, cut[3], cut[4])
