@@ -132,7 +132,11 @@ def _unused(checker: Checker) -> None:
         "gesture": "gesture",
         "module": "namespace",
     }
-    for bound in checker.scope.names.values():
+    names = checker.scope.names.values()
+    if any(b.kind == "gesture" for b in names) and not checker.placed and not checker.setting_statements.values:
+        # A library: it is other files that use what it declares.
+        return
+    for bound in names:
         if bound.kind in kinds and not bound.used and not bound.name.startswith("_"):
             checker.reporter.report_at(
                 "W0802", bound.source, bound.start, bound.end, kind=kinds[bound.kind], name=bound.name

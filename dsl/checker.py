@@ -409,6 +409,7 @@ class Checker:
             self.reporter.use(bound, node.start, node.end)
             return bound.value.name
         if bound is not None and bound.value is BAD:
+            self.reporter.use(bound, node.start, node.end)
             return BAD
         if not self.declarations.may_name(node):
             return BAD
