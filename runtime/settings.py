@@ -81,6 +81,41 @@ class GuidanceSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LargeSettings:
+    """Large diffusion models (`guidance diffusers`); the other priors do not read these."""
+
+    estimator: str = _choice(
+        "sds",
+        ("sds", "interval"),
+        "fresh noise (score distillation), or noise inverted from the picture (interval score matching): wants scale 7.5, three times the time",
+    )
+    weighting: str = _choice(
+        "variance",
+        ("variance", "uniform", "clean"),
+        "weight of a noise level: its variance on the noise residual (DreamFusion), 1 on the noise residual, or 1 on the residual of the clean picture",
+    )
+    views: bool = _flag(True, "whether the prompt says front, side, back or overhead view as the camera stands")
+    perp_neg: bool = _flag(
+        False,
+        "Perp-Neg: the other views are negative prompts, of which only the part perpendicular to the prompt counts; twice the time",
+    )
+    size: int = _number(0, 0, 2048, "side of the pictures that the model sees; 0 means its own", "pixels")
+    precision: str = _choice(
+        "auto",
+        ("auto", "float32", "float16", "bfloat16"),
+        "number format of the weights; auto is float32 on the CPU, bfloat16 for flow models on CUDA, else float16",
+    )
+    memory: str = _choice(
+        "auto",
+        ("auto", "full", "sliced", "lean", "offload", "sequential"),
+        "rung of the memory ladder; auto takes the fastest that the free memory allows, and steps down when memory runs out",
+    )
+    interval: float = _number(0.05, 0.001, 0.5, "interval score matching: distance of its two noise levels")
+    stride: float = _number(0.2, 0.01, 1.0, "interval score matching: longest step of the inversion")
+    seed_steps: int = _number(64, 1, 1000, "steps of the model that makes the first points from the text", "steps")
+
+
+@dataclass(frozen=True, kw_only=True)
 class CameraSettings:
     """Training cameras: orbits about the object."""
 
@@ -271,6 +306,7 @@ class Settings:
 
     lr: LearningRates = LearningRates()
     guidance: GuidanceSettings = GuidanceSettings()
+    large: LargeSettings = LargeSettings()
     camera: CameraSettings = CameraSettings()
     densify: DensifySettings = DensifySettings()
     drag: DragSettings = DragSettings()

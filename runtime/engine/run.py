@@ -19,7 +19,7 @@ from interactive3d.runtime.engine.codec import operation_from_json, to_json
 from interactive3d.runtime.engine.outputs import ContactSheet, Timelapses, write_output
 from interactive3d.runtime.engine.session import Hooks, Session
 from interactive3d.runtime.engine.snapshots import digest, load_state, save_state
-from interactive3d.runtime.engine.start import DEFAULT_SEED, begin, make_guidance
+from interactive3d.runtime.engine.start import DEFAULT_SEED, begin, first_settings, make_guidance
 from interactive3d.runtime.engine.state import Effect, RunState
 from interactive3d.runtime.output.atomic import write_bytes
 from interactive3d.runtime.output.checkpoints import newest_whole, prune_snapshots, snapshot_name
@@ -80,7 +80,9 @@ class Run:
         self.seed = seed if seed is not None else program.seed if program.seed is not None else DEFAULT_SEED
         self.device = device
         self.program_digest = program_digest(program, self.seed)
-        self.guidance = make_guidance(program.guidance, Path(program.folder), device)
+        self.guidance = make_guidance(
+            program.guidance, Path(program.folder), device, first_settings(program.settings), self.report.message
+        )
         checkpoint = self._checkpoint_to_resume(folder) if resume else None
         trainer, state = begin(program, self.guidance, seed=self.seed, device=device)
         self.spent = 0.0
@@ -245,7 +247,9 @@ class Run:
 
 def replay_digest(program: Program, record: dict[str, Any], report: Report) -> str:
     """The digest of running a program again without writing anything, as ``record`` says it was run."""
-    guidance = make_guidance(program.guidance, Path(program.folder), record["device"])
+    guidance = make_guidance(
+        program.guidance, Path(program.folder), record["device"], first_settings(program.settings), report.message
+    )
     trainer, state = begin(program, guidance, seed=record["seed"], device=record["device"])
     journal = tuple(operation_from_json(op) for op in record["journal"])
     state = dataclasses.replace(state, journal=journal)

