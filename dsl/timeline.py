@@ -248,9 +248,13 @@ class Timeline:
         near_words = self.checker.context.near_words
         if near_words is None:
             return
-        for word in dict.fromkeys(_WORD.findall(prompt)):
+        found = _WORD.findall(prompt)
+        # Two words may be one to the prior: a t rex.
+        pairs = [pair for pair in pairwise(found) if near_words(guidance, " ".join(pair).lower()) is None]
+        joined = {word for pair in pairs for word in pair}
+        for word in dict.fromkeys(found):
             near = near_words(guidance, word.lower())
-            if near is None:
+            if near is None or word in joined:
                 continue
             at = source.text.find(word, start, end)
             place = (at, at + len(word)) if at >= 0 else (start, end)
