@@ -9,7 +9,8 @@ namespace {
 
 constexpr int64_t CHUNK = 512;      // rows of a forward task, a multiple of BLOCK
 constexpr int64_t PARTITIONS = 16;  // fixed: the network's gradient is summed within each, then over them in order
-constexpr int ROWS = 4;             // of a matrix that are multiplied together
+constexpr int ROWS = 6;             // of a matrix that are multiplied together: twelve sums hide an addition's latency
+constexpr int EVEN = 2;             // rows of any matrix here come in pairs
 
 template <class R>
 using Wide = typename VectorOf<R>::type;
@@ -139,53 +140,88 @@ void with_features(int features, const Body& body) {
     }
 }
 
-// out (m, BLOCK) = bias (m) + matrix (m, k; rows `stride` apart) * x (k, BLOCK); m a multiple of ROWS.
-template <class R>
-void multiply(const R* matrix, int stride, const R* bias, const R* x, int m, int k, R* out) {
+// N rows of `multiply`.
+template <int N, class R>
+I3D_INLINE void multiply_rows(const R* matrix, int stride, const R* bias, const R* x, int k, R* out) {
     using V = Wide<R>;
     constexpr int lanes = Traits<V>::lanes;
-    for (int row = 0; row < m; row += ROWS)
-        for (int column = 0; column < BLOCK; column += 2 * lanes) {
-            V sum[ROWS][2];
-            for (int i = 0; i < ROWS; ++i) sum[i][0] = sum[i][1] = splat<V>(bias ? bias[row + i] : R(0));
-            for (int j = 0; j < k; ++j) {
-                const V a = load<V>(x + j * BLOCK + column), b = load<V>(x + j * BLOCK + column + lanes);
-                for (int i = 0; i < ROWS; ++i) {
-                    const V weight = splat<V>(matrix[(row + i) * stride + j]);
-                    sum[i][0] += weight * a;
-                    sum[i][1] += weight * b;
-                }
-            }
-            for (int i = 0; i < ROWS; ++i) {
-                store<V>(out + (row + i) * BLOCK + column, sum[i][0]);
-                store<V>(out + (row + i) * BLOCK + column + lanes, sum[i][1]);
+    for (int column = 0; column < BLOCK; column += 2 * lanes) {
+        V sum[N][2];
+        for (int i = 0; i < N; ++i) sum[i][0] = sum[i][1] = splat<V>(bias ? bias[i] : R(0));
+        for (int j = 0; j < k; ++j) {
+            const V a = load<V>(x + j * BLOCK + column), b = load<V>(x + j * BLOCK + column + lanes);
+            for (int i = 0; i < N; ++i) {
+                const V weight = splat<V>(matrix[i * stride + j]);
+                sum[i][0] += weight * a;
+                sum[i][1] += weight * b;
             }
         }
+        for (int i = 0; i < N; ++i) {
+            store<V>(out + i * BLOCK + column, sum[i][0]);
+            store<V>(out + i * BLOCK + column + lanes, sum[i][1]);
+        }
+    }
 }
 
-// out (m, k) += a (m, BLOCK) * x (BLOCK, k); m a multiple of ROWS, k of two registers' lanes.
+// Calls body(first row, how many as a constant) for all m rows; m is even.
+template <class Body>
+I3D_INLINE void by_rows(int m, const Body& body) {
+    int row = 0;
+    for (; row + ROWS <= m; row += ROWS) body(row, std::integral_constant<int, ROWS>());
+    if (row + 4 <= m) body(row, std::integral_constant<int, 4>()), row += 4;
+    if (row < m) body(row, std::integral_constant<int, 2>());
+}
+
+// out (m, BLOCK) = bias (m) + matrix (m, k; rows `stride` apart) * x (k, BLOCK); m is even.
 template <class R>
-void multiply_transposed(const R* a, const R* x, int m, int k, R* out) {
+void multiply(const R* matrix, int stride, const R* bias, const R* x, int m, int k, R* out) {
+    by_rows(m, [&](int row, auto n) {
+        multiply_rows<n()>(matrix + row * stride, stride, bias ? bias + row : nullptr, x, k, out + row * BLOCK);
+    });
+}
+
+// N rows of `multiply_transposed`.
+template <int N, class R>
+I3D_INLINE void multiply_transposed_rows(const R* a, const R* x, int k, R* out) {
     using V = Wide<R>;
     constexpr int lanes = Traits<V>::lanes;
-    for (int row = 0; row < m; row += ROWS)
-        for (int column = 0; column < k; column += 2 * lanes) {
-            V sum[ROWS][2];
-            for (int i = 0; i < ROWS; ++i)
-                for (int half = 0; half < 2; ++half)
-                    sum[i][half] = load<V>(out + (row + i) * k + column + half * lanes);
-            for (int s = 0; s < BLOCK; ++s) {
-                const V left = load<V>(x + s * k + column), right = load<V>(x + s * k + column + lanes);
-                for (int i = 0; i < ROWS; ++i) {
-                    const V weight = splat<V>(a[(row + i) * BLOCK + s]);
-                    sum[i][0] += weight * left;
-                    sum[i][1] += weight * right;
-                }
+    for (int column = 0; column < k; column += 2 * lanes) {
+        V sum[N][2];
+        for (int i = 0; i < N; ++i)
+            for (int half = 0; half < 2; ++half) sum[i][half] = load<V>(out + i * k + column + half * lanes);
+        for (int s = 0; s < BLOCK; ++s) {
+            const V left = load<V>(x + s * k + column), right = load<V>(x + s * k + column + lanes);
+            for (int i = 0; i < N; ++i) {
+                const V weight = splat<V>(a[i * BLOCK + s]);
+                sum[i][0] += weight * left;
+                sum[i][1] += weight * right;
             }
-            for (int i = 0; i < ROWS; ++i)
-                for (int half = 0; half < 2; ++half)
-                    store<V>(out + (row + i) * k + column + half * lanes, sum[i][half]);
         }
+        for (int i = 0; i < N; ++i)
+            for (int half = 0; half < 2; ++half) store<V>(out + i * k + column + half * lanes, sum[i][half]);
+    }
+}
+
+// out (m, k) += a (m, BLOCK) * x (BLOCK, k); m is even, k a multiple of two registers' lanes.
+template <class R>
+void multiply_transposed(const R* a, const R* x, int m, int k, R* out) {
+    by_rows(m, [&](int row, auto n) { multiply_transposed_rows<n()>(a + row * BLOCK, x, k, out + row * k); });
+}
+
+// out (m, OUTPUTS, lanes) += the products of a (m, BLOCK) and b (OUTPUTS, BLOCK), lane by lane; summed over at the end.
+template <class R>
+void multiply_lanes(const R* a, const R* b, int m, R* out) {
+    using V = Wide<R>;
+    constexpr int lanes = Traits<V>::lanes;
+    for (int i = 0; i < m; ++i) {
+        V sum[OUTPUTS];
+        for (int o = 0; o < OUTPUTS; ++o) sum[o] = load<V>(out + (i * OUTPUTS + o) * lanes);
+        for (int s = 0; s < BLOCK; s += lanes) {
+            const V left = load<V>(a + i * BLOCK + s);
+            for (int o = 0; o < OUTPUTS; ++o) sum[o] += left * load<V>(b + o * BLOCK + s);
+        }
+        for (int o = 0; o < OUTPUTS; ++o) store<V>(out + (i * OUTPUTS + o) * lanes, sum[o]);
+    }
 }
 
 template <class R>
@@ -236,10 +272,10 @@ struct BackwardTask {
     const Grid<R>& grid;
     int inputs, padded, wide;  // inputs rounded up for rows, and for registers
     std::vector<R> first_turned, second_turned, x, rows, hidden, out, grad_hidden, grad_x, first, small;
-    std::vector<R> hidden_rows;
+    std::vector<R> second;  // (hidden, OUTPUTS, lanes)
 
     explicit BackwardTask(const Grid<R>& g)
-        : grid(g), inputs(g.inputs()), padded(round_up(inputs, ROWS)), wide(round_up(inputs, 2 * Traits<Wide<R>>::lanes)) {
+        : grid(g), inputs(g.inputs()), padded(round_up(inputs, EVEN)), wide(round_up(inputs, 2 * Traits<Wide<R>>::lanes)) {
         const int h = g.hidden;
         first_turned.assign(size_t(padded) * h, R(0));
         transpose(g.first(), h, inputs, inputs, h, first_turned.data());
@@ -248,12 +284,12 @@ struct BackwardTask {
         x.assign(size_t(inputs) * BLOCK, R(0));
         rows.assign(size_t(wide) * BLOCK, R(0));
         hidden.resize(size_t(h) * BLOCK);
-        hidden_rows.resize(size_t(h) * BLOCK);
+        second.assign(size_t(h) * OUTPUTS * Traits<Wide<R>>::lanes, R(0));
         grad_hidden.resize(size_t(h) * BLOCK);
         out.resize(OUTPUTS * BLOCK);
         grad_x.resize(size_t(padded) * BLOCK);
         first.assign(size_t(h) * wide, R(0));
-        small.assign(size_t(h) + OUTPUTS * h + OUTPUTS, R(0));
+        small.assign(size_t(h) + OUTPUTS, R(0));
     }
 
     // Inputs in x, gradient of the outputs in out: leaves the inputs' gradient in grad_x and adds the network's.
@@ -268,9 +304,8 @@ struct BackwardTask {
         multiply_transposed(grad_hidden.data(), rows.data(), h, wide, first.data());
         R* bias = small.data();
         for (int i = 0; i < h; ++i) bias[i] += block_sum(grad_hidden.data() + i * BLOCK);
-        transpose(hidden.data(), h, BLOCK, BLOCK, h, hidden_rows.data());
-        multiply_transposed(out.data(), hidden_rows.data(), OUTPUTS, h, bias + h);
-        for (int i = 0; i < OUTPUTS; ++i) bias[h + OUTPUTS * h + i] += block_sum(out.data() + i * BLOCK);
+        multiply_lanes(hidden.data(), out.data(), h, second.data());
+        for (int i = 0; i < OUTPUTS; ++i) bias[h + i] += block_sum(out.data() + i * BLOCK);
     }
 
     static R block_sum(const R* values) {
@@ -283,7 +318,13 @@ struct BackwardTask {
     void add_network(R* grad) const {
         for (int i = 0; i < grid.hidden; ++i)
             for (int j = 0; j < inputs; ++j) *grad++ += first[size_t(i) * wide + j];
-        for (R value : small) *grad++ += value;
+        using V = Wide<R>;
+        const int h = grid.hidden;
+        for (int i = 0; i < h; ++i) *grad++ += small[i];
+        for (int o = 0; o < OUTPUTS; ++o)
+            for (int i = 0; i < h; ++i)
+                *grad++ += lane_sum<V>(load<V>(second.data() + (size_t(i) * OUTPUTS + o) * Traits<V>::lanes));
+        for (int o = 0; o < OUTPUTS; ++o) *grad++ += small[h + o];
     }
 };
 
