@@ -179,8 +179,8 @@ def persons_session(window: Window, context: imgui.test_engine.TestContext, told
     studio.drag.steps = 4
     person.settle()
     person.drag((0.5, 0.35), (0.58, 0.3), (0.66, 0.28))
-    told["drag_text"] = [format_operation(op) for op in studio.worker.latest().journal]
     person.until(lambda: len(studio.worker.latest().journal) == 1, "the drag in the journal")
+    told["drag_text"] = [format_operation(op) for op in studio.worker.latest().journal]
     step = studio.worker.latest().step
     studio.worker.step(8)
     person.until(lambda: studio.worker.latest().step == step + 8, "eight steps")
@@ -218,7 +218,8 @@ def persons_session(window: Window, context: imgui.test_engine.TestContext, told
     told["pictures"] = [p.name for p in studio.project.folder.glob("view_*.png")]
     person.press(key.f1)
     context.yield_(3)
-    told["keys_window"] = context.window_info("Keys").id_ != 0
+    # From the root: a bare name would be looked for inside the panel that the last reference was set to.
+    told["keys_window"] = context.window_info("//Keys").id_ != 0
     person.press(key.f1)
     window.actions.save_session()
     told["session"] = (studio.project.folder / "session.sculpt").read_text()
