@@ -174,6 +174,12 @@ class Timelapses:
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
 
+    def forget_after(self, step: int) -> None:
+        """Frames of steps that will be taken again go."""
+        for frame in (self.folder.path / "frames").glob("*/*.png"):
+            if int(frame.stem) > step:
+                frame.unlink(missing_ok=True)
+
     def frame(self, operation: OutputOperation, state: RunState, last: bool) -> None:
         """Take the frame of this boundary; after the last one, make the video."""
         assert isinstance(operation, RecordTimelapse)

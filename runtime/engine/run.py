@@ -1,10 +1,12 @@
 """A script run into a folder: outputs, metrics, checkpoints, the record, and going on after an interruption."""
 
+import contextlib
 import dataclasses
 import hashlib
 import platform
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,17 +14,21 @@ from typing import Any
 
 import torch
 
-from interactive3d.dsl import format_program
-from interactive3d.dsl.operations import AddFile
+from interactive3d.dsl import Loaded, format_program
+from interactive3d.dsl.operations import AddFile, OutputOperation
 from interactive3d.dsl.program import InitMesh, InitSplats, Program
 from interactive3d.runtime.engine.codec import operation_from_json, to_json
 from interactive3d.runtime.engine.outputs import ContactSheet, Timelapses, write_output
-from interactive3d.runtime.engine.session import Hooks, Session
+from interactive3d.runtime.engine.replan import Replanned, ReplanRefused, follow
+from interactive3d.runtime.engine.script import load_script
+from interactive3d.runtime.engine.session import Given, Hooks, Session
 from interactive3d.runtime.engine.snapshots import digest, load_state, save_state
 from interactive3d.runtime.engine.start import DEFAULT_SEED, begin, first_settings, make_guidance
 from interactive3d.runtime.engine.state import Effect, RunState
+from interactive3d.runtime.engine.watch import Saved, ScriptWatcher
+from interactive3d.runtime.operations.base import OperationRefused
 from interactive3d.runtime.output.atomic import write_bytes
-from interactive3d.runtime.output.checkpoints import newest_whole, prune_snapshots, snapshot_name
+from interactive3d.runtime.output.checkpoints import newest_whole, prune_snapshots, snapshot_name, snapshots, step_of
 from interactive3d.runtime.output.problems import FileProblem
 from interactive3d.runtime.output.run_folder import RunFolder
 from interactive3d.runtime.output.splat_files import write_splats
@@ -40,6 +46,7 @@ class Report:
     stepped: Callable[[RunState, int, float], None] = lambda state, steps, seconds: None
     effect: Callable[[Effect], None] = lambda effect: None
     message: Callable[[str], None] = lambda text: None
+    diagnostics: Callable[[Loaded], None] = lambda loaded: None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +64,19 @@ def program_digest(program: Program, seed: int) -> str:
     """What must be equal for a checkpoint to belong to a script: everything that the program says, and the seed."""
     said = dataclasses.replace(program, sources=(), folder=".", params=())
     return hashlib.sha256(f"{said!r}/{seed}".encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splice:
+    """A change of the script whose past was not replayed: from ``step`` on the run is another than a fresh one.
+
+    ``first`` is the first step that differs, ``script`` the script that was followed until then, below the run's folder, ``seed`` its seed.
+    """
+
+    step: int
+    first: int
+    script: str
+    seed: int
 
 
 class Run:
@@ -80,16 +100,21 @@ class Run:
         self.seed = seed if seed is not None else program.seed if program.seed is not None else DEFAULT_SEED
         self.device = device
         self.program_digest = program_digest(program, self.seed)
-        self.guidance = make_guidance(
+        self.script = script
+        self.splices: list[Splice] = []
+        self._given = Given(seed=seed, overrides=overrides)
+        self._stopping = False
+        guidance = make_guidance(
             program.guidance, Path(program.folder), device, first_settings(program.settings), self.report.message
         )
         checkpoint = self._checkpoint_to_resume(folder) if resume else None
-        trainer, state = begin(program, self.guidance, seed=self.seed, device=device)
+        trainer, state = begin(program, guidance, seed=self.seed, device=device)
         self.spent = 0.0
         if checkpoint is not None:
             self.folder = RunFolder.open(folder)
             state, _, record = load_state(checkpoint, device)
             self.spent = float(record.get("seconds", 0.0))
+            self.splices = [Splice(**splice) for splice in record.get("splices", ())]
             self.report.message(f"going on from {checkpoint.name}, step {state.step}")
         else:
             self.folder = RunFolder.create(folder, needed=SPACE_NEEDED)
@@ -110,38 +135,168 @@ class Run:
             interaction=self.contact.add,
             stepped=self._stepped,
             pause=lambda state: self.report.message(f"step {state.step}: pause is for the window; going on"),
+            replanned=self._replanned,
         )
-        self.session = Session(trainer, program.operations, state, policy=program.repair, hooks=hooks)
+        self.session = Session(
+            trainer, program.operations, state, policy=program.repair, hooks=hooks, given=self._given
+        )
 
     # -- going ----------------------------------------------------------------------------------------------------------
-    def go(self, drive: Callable[[Session], Program | None] | None = None) -> RunResult:
-        """Advance to the end, or to the next boundary after ``session.stop``; everything that was reached is on disk afterwards.
+    def go(
+        self, drive: Callable[[Session], object] | None = None, *, watch: bool = False, rewind: bool = False
+    ) -> RunResult:
+        """Advance to the end, or to the next boundary after ``stop``; everything that was reached is on disk afterwards.
 
-        ``drive`` advances the session in its own way (a window does) and gives back the program where it was exchanged meanwhile.
+        Args:
+            drive: advances the session in its own way; a window does, and follows the script's file by itself.
+            watch: without ``drive``: follow the script's files while they are edited.
+            rewind: with ``watch``: an edit of the past goes back to before it and replays.
         """
-        with self.folder.locked(), self.metrics:
-            if drive is None:
-                self.session.advance()
-            elif (program := drive(self.session)) is not None and program != self.program:
-                self.program = program
-                self.program_digest = program_digest(program, self.seed)
-                self._keep_inputs(Path(program.sources[0].path) if program.sources else Path(program.folder))
-            state = self.session.latest()
-            complete = self.session.finished
-            if complete:
-                self._finish(state)
-            else:
-                self._save(state, None)
+        with self.folder.locked():
+            try:
+                if drive is not None:
+                    drive(self.session)
+                elif watch:
+                    self._advance_watching(rewind)
+                else:
+                    self.session.advance()
+                state = self.session.latest()
+                complete = self.session.finished
+                if complete:
+                    self._finish(state)
+                else:
+                    self._save(state, None)
+            finally:
+                self.metrics.close()
         return RunResult(
             folder=self.folder.path, state=state, complete=complete, seconds=self.seconds(), digest=digest(state)
+        )
+
+    def stop(self) -> None:
+        """Make ``go`` return at the next step boundary. May be called from a signal handler."""
+        self._stopping = True
+        self.session.stop()
+
+    # -- following the script -------------------------------------------------------------------------------------------
+    def _advance_watching(self, rewind: bool) -> None:
+        with ScriptWatcher(self.program, lambda: load_script(self.script, self.overrides)) as watcher:
+
+            def boundary() -> None:
+                if (saved := watcher.take()) is not None:
+                    self.take_over(saved, rewind)
+
+            self.session.hooks.boundary = boundary
+            try:
+                while not self._stopping:
+                    try:
+                        self.session.advance()
+                        return
+                    except OperationRefused as refusal:
+                        self.session.retreat()
+                        self.report.message(f"{refusal}\nwaiting for the script to be saved; Ctrl+C stops")
+                    while not self._stopping:
+                        if (saved := watcher.wait(0.1)) is not None and self.take_over(saved, rewind):
+                            break
+            finally:
+                self.session.hooks.boundary = lambda: None
+
+    def take_over(self, saved: Saved, rewind: bool) -> bool:
+        """Follow the script as it was saved; a broken one, or one that cannot be followed, leaves the run as it is and is shown.
+
+        Between two steps. Returns whether the run follows it.
+        """
+        loaded = saved.loaded
+        if loaded.program is None:
+            self.report.diagnostics(loaded)
+            self.report.message(f"{self.script}: not followed; the run goes on with the script as it was")
+            return False
+        diverged = min((s.first for s in self.splices), default=None)
+        try:
+            outcome = follow(
+                self.session,
+                self.program,
+                loaded.program,
+                rewind=rewind,
+                seed=self._given.seed,
+                diverged=diverged,
+                earlier=self._on_disk_before,
+            )
+        except ValueError as error:
+            # Ours are made for people: a file of the new script that cannot be read, a number of steps that is over already.
+            if not isinstance(error, ReplanRefused) and not type(error).__module__.startswith("interactive3d."):
+                raise
+            self.report.message(f"{self.script}: not followed: {error}")
+            return False
+        outcome = dataclasses.replace(outcome, seconds=outcome.seconds + saved.seconds)
+        if outcome.first is not None or outcome.rewound:
+            self.report.message("\n".join([f"{self.script} was saved: {outcome.lines()[0]}", *outcome.lines()[1:]]))
+        return True
+
+    def _on_disk_before(self, step: int) -> RunState | None:
+        """The newest checkpoint of the program in force from before a step."""
+        for path in reversed(snapshots(self.folder.checkpoints)):
+            if step_of(path) >= step:
+                continue
+            with contextlib.suppress(FileProblem):
+                state, belongs_to, _ = load_state(path, self.device)
+                if belongs_to == self.program_digest:
+                    return state
+        return None
+
+    def _replanned(self, outcome: Replanned) -> None:
+        """The folder tells of the script that is followed now, and holds nothing of steps that will be taken anew."""
+        trainer = self.session.trainer
+        if outcome.rewound:
+            self._forget_after(outcome.from_step, outcome)
+        if outcome.spliced:
+            self._splice(outcome)
+        if outcome.first is None:
+            self.program = outcome.program
+            return
+        self.program, self.seed = outcome.program, trainer.seed
+        self.program_digest = program_digest(self.program, self.seed)
+        self._keep_inputs(self.script)
+        self._save(self.session.latest(), None)
+
+    def _forget_after(self, step: int, outcome: Replanned) -> None:
+        self.splices = [s for s in self.splices if s.step <= step]
+        self.metrics.close()
+        self.metrics = self.folder.metrics(METRICS, resume_at=step + 1)
+        for path in snapshots(self.folder.checkpoints):
+            if step_of(path) > step:
+                path.unlink(missing_ok=True)
+        self.kept_steps = {s for s in self.kept_steps if s <= step}
+        self.contact = ContactSheet(self.folder.output("contact", folder=True), from_step=step)
+        self.session.hooks.interaction = self.contact.add
+        self.timelapses.forget_after(step)
+        still = {getattr(op, "path", None) for op in outcome.program.operations if isinstance(op, OutputOperation)}
+        for op in outcome.old.operations:
+            path = getattr(op, "path", None)
+            if isinstance(op, OutputOperation) and path not in still and path in self.folder.owned():
+                (self.folder.path / path).unlink(missing_ok=True)
+
+    def _splice(self, outcome: Replanned) -> None:
+        """The script that was followed so far is kept beside the new one, for `verify` to replay both."""
+        assert outcome.first is not None
+        number = len(self.splices) + 1
+        target = self.folder.output(f"script-before-{number}", folder=True)
+        for item in sorted(self.folder.output("script", folder=True).iterdir()):
+            shutil.move(item, target / item.name)
+        name = Path(outcome.old.sources[0].path).name if outcome.old.sources else self.script.name
+        self.splices.append(
+            Splice(step=outcome.step, first=outcome.first, script=f"{target.name}/{name}", seed=self.seed)
         )
 
     def as_script(self) -> str:
         """The run as a formatted script: its own operations and everything that was submitted, with its steps."""
         journal = self.session.latest().journal
-        return format_program(
+        text = format_program(
             dataclasses.replace(self.program, operations=self.program.operations + journal, seed=self.seed)
         )
+        if self.splices:
+            first = min(s.first for s in self.splices)
+            text = f"# The script was edited from step {first} on while it ran, and not replayed: this makes another object.\n{text}"
+        return text
 
     def seconds(self) -> float:
         """Time spent on this run, earlier stretches included."""
@@ -205,7 +360,8 @@ class Run:
 
     def _save(self, state: RunState, name: str | None) -> str:
         file = f"{name}-{snapshot_name(state.step)}" if name else snapshot_name(state.step)
-        save_state(self.folder.checkpoints / file, state, self.program_digest, {"seconds": self.seconds()})
+        record = {"seconds": self.seconds(), "splices": [dataclasses.asdict(s) for s in self.splices]}
+        save_state(self.folder.checkpoints / file, state, self.program_digest, record)
         return f"checkpoints/{file}"
 
     # -- the end --------------------------------------------------------------------------------------------------------
@@ -223,9 +379,11 @@ class Run:
             "prompt": self.program.prompt,
             "steps": self.session.trainer.steps,
             "seed": self.seed,
+            "first_seed": self.splices[0].seed if self.splices else self.seed,
+            "given_seed": self._given.seed,
             "seconds": round(self.seconds(), 2),
             "device": self.device,
-            "guidance": self.guidance.describe(),
+            "guidance": self.session.trainer.guidance.describe(),
             "blobs": len(state.model),
             "state_digest": digest(state),
             "program_digest": self.program_digest,
@@ -234,6 +392,7 @@ class Run:
             "overrides": [list(o) for o in self.overrides],
             "operations": [dataclasses.asdict(e) for e in state.effects],
             "journal": [to_json(op) for op in state.journal],
+            "splices": [dataclasses.asdict(s) for s in self.splices],
             "sources": {Path(s.path).name: s.sha256 for s in self.program.sources},
             "versions": {
                 "interactive3d": version("interactive3d"),
@@ -245,21 +404,36 @@ class Run:
         }
 
 
-def replay_digest(program: Program, record: dict[str, Any], report: Report) -> str:
-    """The digest of running a program again without writing anything, as ``record`` says it was run."""
+def replay_digest(program: Program, record: dict[str, Any], report: Report, earlier: Sequence[Program] = ()) -> str:
+    """The digest of running a program again without writing anything, as ``record`` says it was run.
+
+    ``earlier`` are the programs that were followed before each of the record's splices.
+    """
+    programs = [*earlier, program]
+    first = programs[0]
     guidance = make_guidance(
-        program.guidance, Path(program.folder), record["device"], first_settings(program.settings), report.message
+        first.guidance, Path(first.folder), record["device"], first_settings(first.settings), report.message
     )
-    trainer, state = begin(program, guidance, seed=record["seed"], device=record["device"])
+    # A seed of an edited script holds from the splice on only.
+    seed = record["seed"] if not earlier else record.get("first_seed", record["seed"])
+    trainer, state = begin(first, guidance, seed=seed, device=record["device"])
     journal = tuple(operation_from_json(op) for op in record["journal"])
     state = dataclasses.replace(state, journal=journal)
     started = time.monotonic()
+    splices = list(zip([s["step"] for s in record.get("splices", ())], programs, programs[1:], strict=False))
+
+    def boundary() -> None:
+        while splices and splices[0][0] == session.latest().step:
+            _, old, new = splices.pop(0)
+            follow(session, old, new, rewind=False, seed=record.get("given_seed"))
+
     hooks = Hooks(
-        stepped=lambda s: report.stepped(s, trainer.steps, time.monotonic() - started),
+        stepped=lambda s: report.stepped(s, session.trainer.steps, time.monotonic() - started),
         output=lambda o, s: "",
         checkpoint=lambda s, n: "",
+        boundary=boundary,
     )
-    session = Session(trainer, program.operations, state, policy=program.repair, hooks=hooks)
+    session = Session(trainer, first.operations, state, policy=first.repair, hooks=hooks)
     return digest(session.advance())
 
 

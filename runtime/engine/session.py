@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from jaxtyping import Bool
 from torch import Tensor
@@ -29,15 +30,18 @@ from interactive3d.dsl.operations import (
     SetValue,
     TermOperation,
 )
-from interactive3d.dsl.program import RepairPolicy
+from interactive3d.dsl.program import Program, RepairPolicy
 from interactive3d.runtime.engine import stage2
 from interactive3d.runtime.engine.schedule import Schedule
-from interactive3d.runtime.engine.state import Effect, Entry, RunState
+from interactive3d.runtime.engine.state import Effect, Entry, Metrics, RunState
 from interactive3d.runtime.engine.trainer import Trainer
 from interactive3d.runtime.operations import apply_edit, repair_after, start_term
 from interactive3d.runtime.operations.base import Environment, OperationRefused, Term
 from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from interactive3d.runtime.engine.replan import Replanned
 
 HISTORY_BYTES = 512 * 2**20
 HISTORY_EVERY = 25
@@ -68,6 +72,9 @@ class Hooks:
     interaction: Callable[[Interaction], None] = lambda interaction: None
     stepped: Callable[[RunState], None] = lambda state: None
     pause: Callable[[RunState], None] = lambda state: None
+    boundary: Callable[[], None] = lambda: None
+    """Asked after every step, before anything happens at the boundary that it came to; the script may be exchanged here."""
+    replanned: Callable[["Replanned"], None] = lambda outcome: None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +85,22 @@ class _Watched:
     effect: Effect
     before: RunState
     after: RunState | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kept:
+    """A state that can be gone back to, and the interactions that were under way."""
+
+    state: RunState
+    watched: dict[str, _Watched]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What a run was given on the command line, which an edit of its script does not change."""
+
+    seed: int | None = None
+    overrides: tuple[tuple[str, str], ...] = ()
 
 
 class Session:
@@ -91,7 +114,9 @@ class Session:
         *,
         policy: RepairPolicy | None = None,
         hooks: Hooks | None = None,
+        given: Given | None = None,
     ) -> None:
+        self.given = given or Given()
         self.trainer = trainer
         self.operations = tuple(operations)
         self.policy = policy
@@ -100,10 +125,14 @@ class Session:
         self._queue: deque[Operation] = deque()
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._history: list[RunState] = [start]
+        self._history: list[_Kept] = [_Kept(state=start, watched={})]
         self._undo: list[RunState] = []
         self._redo: list[RunState] = []
         self._watched: dict[str, _Watched] = {}
+        self._entered = -1
+        self._arrived = self._history[0]
+        self.measured: dict[int, Metrics] = {}
+        """What each step so far has measured; steps before those of an earlier stretch of the run are missing."""
 
     # -- asked from anywhere --------------------------------------------------------------------------------------------
     def latest(self) -> RunState:
@@ -128,6 +157,11 @@ class Session:
             and not self._queue
         )
 
+    @property
+    def entered(self) -> bool:
+        """Whether what is due where the run stands has happened; after a step, and before its boundary, it has not."""
+        return self._entered == self._state.step
+
     # -- asked by whoever advances --------------------------------------------------------------------------------------
     def advance(self, steps: int | None = None) -> RunState:
         """Take this many steps (to the end of the run when None), with everything due at their boundaries, the last one's included.
@@ -135,12 +169,19 @@ class Session:
         Returns early when ``stop`` was called. The state is whole whenever this returns or raises.
         """
         self._stop.clear()
-        goal = self.trainer.steps if steps is None else min(self.trainer.steps, self._state.step + steps)
+        wanted = None if steps is None else self._state.step + steps
         self._boundary()
-        while self._state.step < goal and not self._stop.is_set():
+        while not self._stop.is_set():
+            # Asked anew: the script, and with it the number of steps, may change at any boundary.
+            if self._state.step >= (self.trainer.steps if wanted is None else min(self.trainer.steps, wanted)):
+                break
             state = self.trainer.step(self._state)
             self._state = dataclasses.replace(state, streaks=self._schedule().streaks(state, state.metrics))
+            self.measured[self._state.step] = self._state.metrics
             self.hooks.stepped(self._state)
+            self._entered = -1
+            self.hooks.boundary()
+            self._arrived = _Kept(state=self._state, watched=dict(self._watched))
             self._boundary()
             self._remember()
         return self._state
@@ -162,35 +203,77 @@ class Session:
         if not 0 <= step <= self.trainer.steps:
             raise ValueError(f"step: expected 0 to {self.trainer.steps}, got {step}")
         if step < self._state.step:
-            self._state = max((s for s in self._history if s.step <= step), key=lambda s: s.step)
-            self._history = [s for s in self._history if s.step <= step]
-            self._watched.clear()
+            self._go_to(max((k for k in self._history if k.state.step <= step), key=lambda k: k.state.step))
         return self.advance(step - self._state.step) if step > self._state.step else self._state
+
+    def remembers_before(self, step: int) -> bool:
+        """Whether a state is kept in memory from before anything happened at ``step``."""
+        return self._kept_before(step) is not None
+
+    def retreat(self) -> None:
+        """Back to before the boundary where the run stands, as if nothing had happened there yet; its last step is kept.
+
+        For a boundary that could not be finished, because an operation of the script was refused.
+        """
+        self._state = self._arrived.state
+        self._watched = dict(self._arrived.watched)
+        self._entered = -1
 
     def replan(
         self,
-        operations: Sequence[Operation],
-        state: RunState,
-        moved: Callable[[RunState], RunState] | None,
-        trainer: Trainer | None = None,
-        policy: RepairPolicy | None = None,
+        program: Program,
+        *,
+        trainer: Trainer,
+        moved: Callable[[RunState], RunState],
+        settings: Callable[[Settings], Settings] | None = None,
+        before: int | None = None,
+        start: RunState | None = None,
     ) -> None:
-        """Follow another script from ``state`` on. Asked by whoever advances, between two steps.
+        """Follow another script. Asked by whoever advances, between two steps; see ``engine.replan``, which knows what to ask for.
 
-        ``moved`` rewrites a state's notes on what has fired for the new list of operations; with it earlier states stay reachable.
-        None, with a new trainer, makes this another run.
+        Args:
+            moved: rewrites a state's notes on what has fired for the new script; with it earlier states stay reachable.
+            settings: rewrites the settings in force, where the run goes on from where it stands.
+            before: go on from the newest state kept in memory from before this step.
+            start: go on from this state, whose notes are those of the new script; earlier states are forgotten.
         """
-        self.operations = tuple(operations)
-        self._state = state
-        self._watched.clear()
-        if trainer is not None:
-            self.trainer, self.policy = trainer, policy
-        if moved is None:
-            self._history, self._undo, self._redo = [state], [], []
-            return
-        self._history = [moved(s) for s in self._history if s.step <= state.step] or [state]
-        self._undo = [moved(s) for s in self._undo if s.step <= state.step]
-        self._redo = []
+        journal = self._state.journal
+        self.trainer, self.operations, self.policy = trainer, program.operations, program.repair
+        if start is not None:
+            self._state = dataclasses.replace(start, journal=journal)
+            self._history = [_Kept(state=self._state, watched={})]
+            self._undo, self._redo, self._watched = [], [], {}
+            self._entered = self._stands_in(start)
+        else:
+            kept = self._kept_before(before) if before is not None else None
+            if kept is not None:
+                # What was done by hand after that state is in the journal, and happens again at its step.
+                self._go_to(kept)
+                self._state = dataclasses.replace(self._state, journal=journal)
+                self._redo = []
+            self._state = moved(self._state)
+            if settings is not None:
+                self._state = dataclasses.replace(self._state, settings=settings(self._state.settings))
+            self._history = [dataclasses.replace(k, state=moved(k.state)) for k in self._history]
+            self._undo = [moved(s) for s in self._undo if s.step <= self._state.step]
+            self._redo = [moved(s) for s in self._redo]
+        self._arrived = _Kept(state=self._state, watched=dict(self._watched))
+
+    def _kept_before(self, step: int) -> _Kept | None:
+        # The very first state is from before anything has happened at step 0.
+        kept = [k for k in self._history if k.state.step < step or (k.state.step == 0 == step and not k.state.effects)]
+        return max(kept, key=lambda k: k.state.step, default=None)
+
+    def _go_to(self, kept: _Kept) -> None:
+        self._state = kept.state
+        self._watched = dict(kept.watched)
+        self._history = [k for k in self._history if k.state.step <= kept.state.step]
+        self._entered = self._stands_in(kept.state)
+
+    @staticmethod
+    def _stands_in(state: RunState) -> int:
+        """States are kept from behind their boundary, the very first one excepted."""
+        return -1 if state.step == 0 and not state.effects else state.step
 
     # -- a step boundary ------------------------------------------------------------------------------------------------
     def _schedule(self) -> Schedule:
@@ -198,6 +281,7 @@ class Session:
 
     def _boundary(self) -> None:
         """Everything due now: ends of terms, ramps, operations of the script, what was submitted, frames of timelapses."""
+        self._entered = self._state.step
         self._finish_terms()
         self._state = dataclasses.replace(
             self._state, settings=self._schedule().ramped(self._state.settings, self._state.step)
@@ -371,7 +455,7 @@ class Session:
         """Keep a reference every few steps, and thin the oldest out when they hold too much memory."""
         if self._state.step % HISTORY_EVERY:
             return
-        self._history.append(self._state)
+        self._history.append(_Kept(state=self._state, watched=dict(self._watched)))
         size = sum(c.numel() * c.element_size() for c in self._state.model.columns.values())
         size += self._state.field.bytes if self._state.field is not None else 0
         most = max(4, HISTORY_BYTES // max(size, 1))
@@ -384,7 +468,7 @@ class Session:
             return False
         destination.append(self._state)
         self._state = source.pop()
-        self._history = [s for s in self._history if s.step <= self._state.step]
+        self._history = [k for k in self._history if k.state.step <= self._state.step]
         self._watched.clear()
         return True
 
