@@ -6,46 +6,14 @@ Data goes to standard output, messages to standard error. Exit status: 0 done, 1
 import json
 import sys
 from collections.abc import Callable
-from functools import wraps
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import click
 
-FAILED = 1
-
-
-class Failure(click.ClickException):
-    """A failure that is the user's to mend: one message, no traceback, status 1."""
-
-    exit_code = FAILED
-
-
-def _mendable(verb: Callable[..., None]) -> Callable[..., None]:
-    """Turns the errors that say what, where and what to do into one message."""
-
-    @wraps(verb)
-    def wrapped(*args: Any, **kwargs: Any) -> None:
-        try:
-            verb(*args, **kwargs)
-        except click.ClickException:
-            raise
-        except KeyboardInterrupt:
-            raise Failure("stopped") from None
-        except MemoryError:
-            raise Failure("out of memory; use fewer blobs, smaller pictures or a smaller camera.batch") from None
-        except OSError as error:
-            raise Failure(f"{error.filename or 'input or output'}: {error.strerror or error}") from None
-        except (ValueError, KeyError) as error:
-            # Our own errors are ValueErrors made for people; anything else from deep inside is a bug and keeps its traceback.
-            if type(error).__module__.startswith("interactive3d."):
-                raise Failure(str(error)) from None
-            raise
-
-    return wrapped
-
-
+from interactive3d.runtime.verbs.common import FAILED, Failure
+from interactive3d.runtime.verbs.common import mendable as _mendable
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("interactive3d"), prog_name="interactive3d")
 def main() -> None:
@@ -91,6 +59,16 @@ def _show_diagnostics(loaded: Any) -> None:
     help="Write the run as a script, with everything that was done in the window.",
 )
 @click.option("--resume", is_flag=True, help="Go on from the newest whole checkpoint in the folder.")
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Follow SCRIPT and the files it uses: what lies ahead is planned anew when one is saved.",
+)
+@click.option(
+    "--rewind",
+    is_flag=True,
+    help="With --watch (which it implies): an edit of the past goes back to before it and replays.",
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--dry-run", is_flag=True, help="Check everything and say what would be done, but take no step.")
 @click.option("--log-level", type=click.Choice(["quiet", "normal", "debug"]), default="normal", show_default=True)
@@ -103,6 +81,8 @@ def run(
     headless: bool,
     save_session: Path | None,
     resume: bool,
+    watch: bool,
+    rewind: bool,
     device: str,
     dry_run: bool,
     log_level: str,
@@ -123,7 +103,8 @@ def run(
         program = loaded.program
         click.echo(f"{script}: {program.steps} steps, {len(program.operations)} operations, into {folder}")
         return
-    with Progress(quiet=log_level == "quiet") as progress:
+    with Progress(quiet=log_level == "quiet", debug=log_level == "debug") as progress:
+        progress.report.diagnostics = _show_diagnostics
         going = Run(
             loaded.program,
             script,
@@ -135,8 +116,8 @@ def run(
             overrides=overrides,
         )
         drive = None if headless else _window(going, script, progress.report.message)
-        with progress.interruptible(going.session.stop):
-            result = going.go(drive)
+        with progress.interruptible(going.stop):
+            result = going.go(drive, watch=watch or rewind, rewind=rewind)
     if save_session is not None:
         from interactive3d.runtime.output.atomic import write_text
 
@@ -149,7 +130,7 @@ def run(
     )
 
 
-def _window(going: Any, script: Path, tell: Callable[[str], None]) -> Callable[[Any], Any] | None:
+def _window(going: Any, script: Path, tell: Callable[[str], None]) -> Callable[[Any], bool] | None:
     """What drives a run through a window, or None where none can be opened."""
     from interactive3d.runtime.view.open import NoWindow, open_session, why_not
 
@@ -158,16 +139,15 @@ def _window(going: Any, script: Path, tell: Callable[[str], None]) -> Callable[[
         tell(f"{reason}; running without")
         return None
 
-    def drive(session: Any) -> Any:
+    def drive(session: Any) -> bool:
         try:
-            closed = open_session(
+            open_session(
                 session, title=script.stem, folder=going.folder.path, program=going.program, script=script.resolve()
             )
         except NoWindow as problem:
             tell(f"{problem}; running without")
-            session.advance()
-            return None
-        return closed.program
+            return False
+        return True
 
     return drive
 
@@ -258,112 +238,6 @@ def fmt(scripts: tuple[Path, ...], only_check: bool, diff: bool) -> None:
         click.echo(f"{script}: {'would be ' if only_check or diff else ''}formatted", err=True)
     if wrong and (only_check or diff):
         sys.exit(FAILED)
-
-
-@main.command()
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option(
-    "--turntable",
-    type=click.Path(path_type=Path),
-    metavar="OUT.mp4",
-    help="Film the object from a camera that goes around it.",
-)
-@click.option("--image", type=click.Path(path_type=Path), metavar="OUT.png", help="Take one picture.")
-@click.option(
-    "--camera-path",
-    type=click.Path(path_type=Path),
-    metavar="PATH.json",
-    help="With --turntable: film along this path instead.",
-)
-@click.option(
-    "--azimuth", type=float, default=0.0, show_default=True, help="Degrees; 0 is the front, 90 the object's left side."
-)
-@click.option("--elevation", type=click.FloatRange(-90, 90), default=15.0, show_default=True, help="Degrees.")
-@click.option("--distance", type=click.FloatRange(0.05, 100), default=2.5, show_default=True, help="Scene units.")
-@click.option(
-    "--fov", type=click.FloatRange(1, 150), default=40.0, show_default=True, help="Vertical field of view, degrees."
-)
-@click.option("--size", default="512", show_default=True, metavar="W[xH]", help="Pixels.")
-@click.option("--seconds", type=click.FloatRange(0.1, 600), default=4.0, show_default=True)
-@click.option("--fps", type=click.IntRange(1, 120), default=30, show_default=True)
-@click.option("--up", type=click.Choice(["x", "-x", "y", "-y", "z", "-z"]), help="Which axis of the file points up.")
-@_mendable
-def render(
-    file: Path,
-    turntable: Path | None,
-    image: Path | None,
-    camera_path: Path | None,
-    azimuth: float,
-    elevation: float,
-    distance: float,
-    fov: float,
-    size: str,
-    seconds: float,
-    fps: int,
-    up: str | None,
-) -> None:
-    """Render a splat FILE to a video or a picture, without a window."""
-    if turntable is None and image is None:
-        raise click.UsageError("say what to make: --turntable OUT.mp4 or --image OUT.png")
-    from interactive3d.runtime.engine.outputs import film, picture
-    from interactive3d.runtime.output.camera_path import load_camera_path
-    from interactive3d.runtime.output.pictures import save_picture
-    from interactive3d.runtime.output.splat_files import read_splats
-    from interactive3d.runtime.progress import film_progress
-    from interactive3d.runtime.scene.camera import Camera
-    from interactive3d.runtime.scene.camera import turntable as around
-
-    width, height = _size(size)
-    notes: list[Any] = []
-    model = read_splats(file, up=up, notes=notes)
-    for note in notes:
-        click.echo(f"{file}: {note}", err=True)
-    if image is not None:
-        save_picture(image, picture(model, Camera.orbit(azimuth, elevation, distance, fov), width, height))
-        click.echo(str(image))
-    if turntable is not None:
-        if camera_path is not None:
-            path = load_camera_path(camera_path)
-            cameras, fps = list(path.cameras), round(path.fps)
-            for note in path.notes:
-                click.echo(f"{camera_path}: {note}", err=True)
-        else:
-            cameras = around(
-                max(2, round(seconds * fps)), elevation=elevation, distance=distance, fov=fov, start=azimuth
-            )
-        with film_progress(len(cameras)) as shown:
-            tell = lambda text: click.echo(text, err=True)  # noqa: E731
-            written = film(model, turntable, cameras, width, height, fps, tell, shown)
-        click.echo(str(written))
-
-
-def _size(text: str) -> tuple[int, int]:
-    parts = text.lower().split("x")
-    try:
-        numbers = [int(p) for p in parts]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (1, 2) or not all(16 <= n <= 8192 for n in numbers):
-        raise click.BadParameter(
-            f"expected pixels such as 512 or 1280x720, 16 to 8192, got {text!r}", param_hint="--size"
-        )
-    return numbers[0], numbers[-1]
-
-
-@main.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@_mendable
-def info(file: Path, as_json: bool) -> None:
-    """Say what FILE holds: splats, a mesh or a checkpoint."""
-    from interactive3d.runtime.output.info import describe_file
-
-    described = describe_file(file)
-    if as_json:
-        click.echo(json.dumps(described, indent=2))
-        return
-    for name, value in described.items():
-        click.echo(f"{name + ':':<18}{value}")
 
 
 @main.command()

@@ -312,6 +312,7 @@ def _go_back(
     if old.guidance != new.guidance:
         guidance = _guidance(new, device)
     trainer, start = begin(new, guidance, seed=_seed(new, seed), device=device)
+    trainer = dataclasses.replace(trainer, listen=session.trainer.listen)
     session.replan(new, trainer=trainer, moved=moved, start=start)
     return dataclasses.replace(outcome, from_step=0, restarted=True)
 

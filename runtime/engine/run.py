@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from interactive3d.dsl import Loaded, format_program
-from interactive3d.dsl.operations import AddFile, OutputOperation
+from interactive3d.dsl.operations import AddFile, Operation, OutputOperation
 from interactive3d.dsl.program import InitMesh, InitSplats, Program
 from interactive3d.runtime.engine.codec import operation_from_json, to_json
 from interactive3d.runtime.engine.outputs import ContactSheet, Timelapses, write_output
@@ -25,6 +25,7 @@ from interactive3d.runtime.engine.session import Given, Hooks, Session
 from interactive3d.runtime.engine.snapshots import digest, load_state, save_state
 from interactive3d.runtime.engine.start import DEFAULT_SEED, begin, first_settings, make_guidance
 from interactive3d.runtime.engine.state import Effect, RunState
+from interactive3d.runtime.engine.trainer import StepNotes
 from interactive3d.runtime.engine.watch import Saved, ScriptWatcher
 from interactive3d.runtime.operations.base import OperationRefused
 from interactive3d.runtime.output.atomic import write_bytes
@@ -47,6 +48,8 @@ class Report:
     effect: Callable[[Effect], None] = lambda effect: None
     message: Callable[[str], None] = lambda text: None
     diagnostics: Callable[[Loaded], None] = lambda loaded: None
+    ended: Callable[[Operation, RunState], None] = lambda operation, state: None
+    notes: Callable[[StepNotes], None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,30 +135,32 @@ class Run:
             checkpoint=self._checkpoint,
             frame=self.timelapses.frame,
             effect=self.report.effect,
+            ended=self.report.ended,
             interaction=self.contact.add,
             stepped=self._stepped,
             pause=lambda state: self.report.message(f"step {state.step}: pause is for the window; going on"),
             replanned=self._replanned,
         )
+        trainer = dataclasses.replace(trainer, listen=self.report.notes)
         self.session = Session(
             trainer, program.operations, state, policy=program.repair, hooks=hooks, given=self._given
         )
 
     # -- going ----------------------------------------------------------------------------------------------------------
     def go(
-        self, drive: Callable[[Session], object] | None = None, *, watch: bool = False, rewind: bool = False
+        self, drive: Callable[[Session], bool] | None = None, *, watch: bool = False, rewind: bool = False
     ) -> RunResult:
         """Advance to the end, or to the next boundary after ``stop``; everything that was reached is on disk afterwards.
 
         Args:
-            drive: advances the session in its own way; a window does, and follows the script's file by itself.
-            watch: without ``drive``: follow the script's files while they are edited.
-            rewind: with ``watch``: an edit of the past goes back to before it and replays.
+            drive: advances the session in its own way (a window does, and follows the script's file by itself); False where it cannot.
+            watch: without a window: follow the script's files while they are edited.
+            rewind: with ``watch``, an edit of the past goes back to before it and replays.
         """
         with self.folder.locked():
             try:
-                if drive is not None:
-                    drive(self.session)
+                if drive is not None and drive(self.session):
+                    pass
                 elif watch:
                     self._advance_watching(rewind)
                 else:

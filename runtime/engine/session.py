@@ -69,6 +69,7 @@ class Hooks:
     checkpoint: Callable[[RunState, str | None], str] = lambda state, name: "not written: this session has no folder"
     frame: Callable[[OutputOperation, RunState, bool], None] = lambda operation, state, last: None
     effect: Callable[[Effect], None] = lambda effect: None
+    ended: Callable[[Operation, RunState], None] = lambda operation, state: None
     interaction: Callable[[Interaction], None] = lambda interaction: None
     stepped: Callable[[RunState], None] = lambda state: None
     pause: Callable[[RunState], None] = lambda state: None
@@ -303,6 +304,7 @@ class Session:
     def _finish_terms(self) -> None:
         state = self._state
         for term in [t for t in state.terms if t.end <= state.step]:
+            self.hooks.ended(term.operation, state)
             if isinstance(term, stage2.DistillTerm | stage2.RegionTerm):
                 state = self._finish_field_term(term, state)
                 continue

@@ -1,7 +1,9 @@
 """One optimizer step: cameras, render, score, losses of the active terms, AdamW, growth."""
 
 import dataclasses
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,21 @@ SHAPE_VOLUME_EVERY = 25
 
 
 @dataclass(frozen=True, kw_only=True)
+class StepNotes:
+    """What a step was made of, for whoever wants to know: losses by what they come from, seconds by what was done."""
+
+    losses: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    _since: list[float] = field(default_factory=lambda: [time.perf_counter()])
+
+    def done(self, what: str) -> None:
+        """The time since the last call went into this."""
+        now = time.perf_counter()
+        self.seconds[what] = self.seconds.get(what, 0.0) + now - self._since[0]
+        self._since[0] = now
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trainer:
     """What stays the same during a run. ``step`` makes the next state from a state and changes neither itself nor it."""
 
@@ -36,6 +53,7 @@ class Trainer:
     steps: int
     folder: Path
     load_blobs: Any
+    listen: Callable[[StepNotes], None] | None = None
 
     def environment(self, state: RunState) -> Environment:
         """What operations may know at this step."""
@@ -50,8 +68,17 @@ class Trainer:
 
     def step(self, state: RunState) -> RunState:
         """The state after one optimizer step (paper 3.1.3 and 3.1.5); the step count grows by one."""
+        notes = StepNotes()
+        state = self._step(state, notes)
+        if self.listen is not None:
+            self.listen(notes)
+        return state
+
+    def _step(self, state: RunState, notes: StepNotes) -> RunState:
         if state.field is not None:
             state, loss = stage2.step(self, state)
+            notes.losses["field"] = loss
+            notes.done("field")
             active = tuple(t.operation.keyword for t in state.terms)
             metrics = Metrics(loss=loss, blobs=len(state.model), active=active)
             return dataclasses.replace(state, step=state.step + 1, metrics=metrics)
@@ -68,7 +95,8 @@ class Trainer:
         lead = terms[state.step % len(terms)] if terms else None
         wish = lead.wish(model, environment) if lead else GuidanceWish()
         state = self._with_shape_volume(state, wish)
-        gradients, loss, growth = self._gradients(state, lead, wish, environment)
+        notes.done("terms")
+        gradients, loss, growth = self._gradients(state, lead, wish, environment, notes)
 
         settings = state.settings
         updated = adamw_step(
@@ -81,6 +109,7 @@ class Trainer:
         motion = float((updated.mean - model.mean).norm(dim=-1).mean())
         if not terms:
             updated = self._grow(updated, mask, environment)
+        notes.done("update")
         metrics = Metrics(
             loss=loss, blobs=len(updated), motion=motion, active=tuple(t.operation.keyword for t in terms)
         )
@@ -111,7 +140,7 @@ class Trainer:
         return dataclasses.replace(state, shape_volume=voxelise(state.model), shape_volume_step=state.step)
 
     def _gradients(
-        self, state: RunState, lead: Term | None, wish: GuidanceWish, environment: Environment
+        self, state: RunState, lead: Term | None, wish: GuidanceWish, environment: Environment, notes: StepNotes
     ) -> tuple[dict[str, Tensor], float, dict[str, Tensor]]:
         """Gradients of the raw columns, the loss, and the growth statistics after this step."""
         model, settings = state.model, state.settings
@@ -127,6 +156,7 @@ class Trainer:
             background = draw_backgrounds(settings.camera.background, len(cameras), side, generator, model.device)
             probe = torch.zeros(len(cameras), len(model), 2, device=model.device, requires_grad=True)
             raster = render_parameters(leaves, cameras, side, side, background, probe)
+            notes.done("render")
             score = self.guidance.score(
                 ScoreRequest(
                     images=raster.color.detach(),
@@ -145,15 +175,21 @@ class Trainer:
             )
             total = settings.guidance.weight * (raster.color * score.gradient).sum()
             loss = score.loss
+            notes.losses["guidance"] = loss
+            notes.done("guidance")
         for term in state.terms:
             extra = term.loss(leaves, model, environment)
             if extra is not None:
                 total = extra if total is None else total + extra
-                loss += float(extra.detach())
+                part = float(extra.detach())
+                loss += part
+                name = term.operation.keyword
+                notes.losses[name] = notes.losses.get(name, 0.0) + part
         if total is None:
             return {name: torch.zeros_like(value) for name, value in model.parameters().items()}, loss, growth
         wanted = [*leaves.values(), *([probe] if probe is not None else [])]
         found = torch.autograd.grad(total, wanted, allow_unused=True)
+        notes.done("gradient")
         gradients = {
             n: torch.zeros_like(leaves[n]) if g is None else g for n, g in zip(PARAMETERS, found, strict=False)
         }
