@@ -157,15 +157,28 @@ def has_half_files(source: Path | str, dtype: torch.dtype) -> bool:
         return False
 
 
+def quiet_libraries(what_for: str) -> Any:
+    """diffusers, imported; it and transformers say errors only, and show no bars but those of downloads.
+
+    Raises:
+        LargeModelProblem: one of them is not installed.
+    """
+    transformers_log = need("transformers", what_for).logging
+    transformers_log.set_verbosity_error()
+    transformers_log.disable_progress_bar()
+    diffusers = need("diffusers", what_for)
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    return diffusers
+
+
 def load_pipeline(asked: str, folder: Path, device: torch.device, precision: str) -> tuple[Any, dict[str, Any]]:
     """The pipeline on the CPU, in the number format chosen, and its index.
 
     Raises:
         LargeModelProblem: see ``resolve``, ``read_index`` and ``check_weights``; also where the libraries are not installed.
     """
-    diffusers = need("diffusers", WHAT_FOR)
-    need("transformers", WHAT_FOR)
-    diffusers.utils.logging.set_verbosity_error()
+    diffusers = quiet_libraries(WHAT_FOR)
     source = resolve(asked, folder)
     index = read_index(source, asked)
     if isinstance(source, Path):
@@ -177,7 +190,7 @@ def load_pipeline(asked: str, folder: Path, device: torch.device, precision: str
     variant = "fp16" if has_half_files(source, dtype) else None
     try:
         pipeline = diffusers.DiffusionPipeline.from_pretrained(
-            source, torch_dtype=dtype, use_safetensors=True, variant=variant, **left_out
+            source, dtype=dtype, use_safetensors=True, variant=variant, **left_out
         )
     except MemoryError:
         raise

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from interactive3d.runtime.guidance.large.loading import resolve
-from interactive3d.runtime.guidance.large.problems import LargeModelProblem, hub_problem, need
+from interactive3d.runtime.guidance.large.loading import quiet_libraries, resolve
+from interactive3d.runtime.guidance.large.problems import LargeModelProblem, hub_problem
 from interactive3d.runtime.guidance.protocol import SeedPoints
 
 DEFAULT_SHAPE_MODEL = "openai/shap-e"
@@ -28,8 +28,7 @@ def load_shape_pipeline(asked: str, folder: Path, what_for: str = WHAT_FOR, imag
     Raises:
         LargeModelProblem: not installed, missing, gated, offline, or another kind of model.
     """
-    diffusers = need("diffusers", what_for)
-    need("transformers", what_for)
+    diffusers = quiet_libraries(what_for)
     source = resolve(asked, folder, what_for)
     kind = diffusers.ShapEImg2ImgPipeline if image else diffusers.ShapEPipeline
     try:
