@@ -184,7 +184,7 @@ def stable_diffusion_3() -> Any:
 def flux(distilled: bool = True) -> Any:
     from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
 
-    pipeline = FluxPipeline(
+    return FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift=3.0),
         vae=vae(shift_factor=0.1, scaling_factor=0.4),
         text_encoder=clip_text(),
@@ -203,7 +203,6 @@ def flux(distilled: bool = True) -> Any:
             axes_dims_rope=(2, 2, 4),
         ),
     )
-    return pipeline
 
 
 MAKERS: dict[str, Callable[[], Any]] = {

@@ -1,0 +1,137 @@
+"""The memory ladder: which rung is taken, that all give the same score, and what happens when memory runs out."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from interactive3d.runtime.guidance.large import LargeModelProblem, memory
+from interactive3d.runtime.guidance.large.memory import GIGABYTE, Needs, below, choose
+
+CUDA, CPU = torch.device("cuda"), torch.device("cpu")
+# Stable Diffusion 2.1 in float16, roughly.
+NEEDS = Needs(
+    weights={
+        "unet": int(1.73 * GIGABYTE),
+        "vae": int(0.16 * GIGABYTE),
+        "text_encoder": int(0.68 * GIGABYTE),
+    },
+    texts=("text_encoder",),
+    encoder_picture=int(1.4 * GIGABYTE),
+    denoiser_picture=int(0.17 * GIGABYTE),
+)
+SAME = 2e-4
+"""Relative: slices sum in another order."""
+
+
+@pytest.mark.parametrize(
+    ("free", "rung"), [(80, "full"), (12, "full"), (9, "sliced"), (4.2, "lean"), (3.7, "offload"), (1, "sequential")]
+)
+def test_the_fastest_rung_that_fits_is_taken(free: float, rung: str) -> None:
+    found = choose("auto", NEEDS, int(free * GIGABYTE), CUDA, 4)
+    assert found.rung == rung
+    assert found.text.startswith(f"memory: {free:.1f} GB free on cuda")
+    assert memory.MEANING[rung] in found.text
+
+
+def test_what_does_not_fit_at_all_is_said() -> None:
+    assert "so it may run out" in choose("auto", NEEDS, GIGABYTE, CUDA, 64).text
+    assert "so it may run out" not in choose("auto", NEEDS, 80 * GIGABYTE, CUDA, 4).text
+
+
+def test_a_rung_can_be_chosen_and_the_cpu_has_none_to_offload_to() -> None:
+    assert choose("offload", NEEDS, 80 * GIGABYTE, CUDA, 4).rung == "offload"
+    found = choose("offload", NEEDS, 80 * GIGABYTE, CPU, 4)
+    assert found.rung == "lean"
+    assert "offload needs a GPU" in found.text
+    assert choose("auto", NEEDS, None, CUDA, 4).rung == "full"
+    assert [below(rung, CUDA) for rung in memory.RUNGS] == ["sliced", "lean", "offload", "sequential", None]
+    assert below("lean", CPU) is None
+
+
+def test_each_rung_needs_less(make_guidance: Callable) -> None:
+    guidance = make_guidance("sd15")
+    needs = [guidance.needs.of(rung, 4) for rung in memory.RUNGS]
+    assert needs == sorted(needs, reverse=True)
+    assert guidance.needs.weights["unet"] == 4 * sum(p.numel() for p in guidance.pipeline.unet.parameters())
+    assert needs[-1] > 0
+
+
+def test_this_machine_has_free_memory() -> None:
+    assert (memory.free_memory(CPU) or GIGABYTE) > 2**20
+
+
+@pytest.mark.parametrize("name", ["sd15", "sdxl", "if", "sd3"])
+@pytest.mark.parametrize("rung", ["sliced", "lean"])
+def test_every_rung_gives_the_same_score(name: str, rung: str, make_guidance: Callable, make_request: Callable) -> None:
+    told: list[str] = []
+    full, less = make_guidance(name), make_guidance(name, told.append, large_memory=rung)
+    assert (full.rung, less.rung) == ("full", rung)
+    assert any(f"{rung}, as large.memory says" in line for line in told)
+    a, b = (g.score(make_request(g)).gradient for g in (full, less))
+    assert float((a - b).abs().max()) <= SAME * float(a.abs().max())
+
+
+def run_out(guidance: Any, monkeypatch: pytest.MonkeyPatch, until: str | None) -> None:
+    """Out of memory on every call until the guidance has stepped down to a rung."""
+    predict = guidance.family.predict
+
+    def greedy(*args: Any) -> torch.Tensor:
+        if guidance.rung != until:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return predict(*args)
+
+    monkeypatch.setattr(guidance.family, "predict", greedy)
+
+
+def test_running_out_steps_down_says_so_and_goes_on(
+    make_guidance: Callable, make_request: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    guidance = make_guidance("sd15", told.append)
+    wanted = guidance.score(make_request(guidance)).gradient
+    run_out(guidance, monkeypatch, "lean")
+    found = guidance.score(make_request(guidance)).gradient
+    assert guidance.rung == "lean"
+    assert [line for line in told if line.startswith("out of memory")] == [
+        f"out of memory on cpu with {a}; going on with {b}: {memory.MEANING[b]}"
+        for a, b in (("full", "sliced"), ("sliced", "lean"))
+    ]
+    # The noise was drawn before: the same score comes out.
+    assert float((found - wanted).abs().max()) <= SAME * float(wanted.abs().max())
+
+
+def test_the_foot_of_the_ladder_is_an_error_with_advice(
+    make_guidance: Callable, make_request: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guidance = make_guidance("sd15")
+    run_out(guidance, monkeypatch, None)
+    with pytest.raises(
+        LargeModelProblem, match=r"on the last rung .*; use a smaller camera.batch, large.size or model"
+    ):
+        guidance.score(make_request(guidance))
+
+
+def test_a_chosen_rung_is_not_left(
+    make_guidance: Callable, make_request: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guidance = make_guidance("sd15", large_memory="full")
+    run_out(guidance, monkeypatch, None)
+    with pytest.raises(LargeModelProblem, match=r"with large.memory full.*or large.memory auto"):
+        guidance.score(make_request(guidance, memory="full"))
+    assert guidance.rung == "full"
+
+
+def test_little_free_memory_starts_lower(models: Callable, make_request: Callable) -> None:
+    from interactive3d.runtime.guidance.large import DiffusersGuidance
+    from interactive3d.runtime.guidance.large.loading import load_pipeline
+    from interactive3d.runtime.settings import Settings
+
+    told: list[str] = []
+    pipeline, _ = load_pipeline(str(models("sd15")), models("sd15"), CPU, "auto")
+    guidance = DiffusersGuidance(
+        pipeline, settings=Settings().set("camera.batch", 64), tell=told.append, free_memory=lambda device: 2**20
+    )
+    assert guidance.rung == "lean"
+    assert "memory: 0.0 GB free on cpu" in told[1]

@@ -1,0 +1,69 @@
+"""Scripts led by a large model, from the text of the script to the files of the run."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from interactive3d.runtime.cli import main
+
+pytest.importorskip("diffusers")
+
+SCRIPT = """\
+prompt "a red fox"
+avoid "blur"
+seed 3
+steps 4
+guidance diffusers "{model}"
+splats 40 in sphere at (0, 0, 0) radius 0.4
+set guidance.size 16
+set camera.batch 2
+"""
+
+
+def run(folder: Path, script: str, *more: str) -> tuple[int, str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "fox.sculpt").write_text(script)
+    result = CliRunner().invoke(
+        main, ["run", str(folder / "fox.sculpt"), "--headless", "--out", str(folder / "out"), *more]
+    )
+    return result.exit_code, result.stderr
+
+
+@pytest.mark.parametrize("name", ["sd15", "sd3"])
+def test_a_script_runs_and_its_record_names_the_model(name: str, models: Callable[[str], Path], tmp_path: Path) -> None:
+    status, said = run(tmp_path / "a", SCRIPT.format(model=models(name)))
+    assert status == 0, said
+    assert "memory: " in said
+    record = json.loads((tmp_path / "a" / "out" / "run.json").read_text())
+    assert record["guidance"]["model"] == str(models(name))
+    # The family's own scale, unless the script says another.
+    assert record["settings"]["guidance.scale"] == {"sd15": 100.0, "sd3": 20.0}[name]
+    status, said = run(tmp_path / "b", SCRIPT.format(model=models(name)))
+    again = json.loads((tmp_path / "b" / "out" / "run.json").read_text())
+    assert again["state_digest"] == record["state_digest"]
+
+
+def test_the_script_s_own_scale_counts(models: Callable[[str], Path], tmp_path: Path) -> None:
+    script = SCRIPT.format(model=models("sd15")) + 'set guidance.scale 7.5\nset large.estimator "interval"\n'
+    status, said = run(tmp_path, script.replace('"interval"', "interval"))
+    assert status == 0, said
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["settings"]["guidance.scale"] == 7.5
+    assert record["settings"]["large.estimator"] == "interval"
+
+
+def test_a_missing_model_is_one_message(tmp_path: Path) -> None:
+    status, said = run(tmp_path, SCRIPT.format(model="./no-such-model"))
+    assert status == 1
+    assert said.startswith("Error: guidance diffusers: there is no folder ")
+    assert "Traceback" not in said
+
+
+def test_any_word_may_be_used(models: Callable[[str], Path], tmp_path: Path) -> None:
+    """The embedded prior's vocabulary does not bind the others."""
+    (tmp_path / "fox.sculpt").write_text(SCRIPT.format(model="acme/x").replace("a red fox", "a zyzzyva quaffing ichor"))
+    result = CliRunner().invoke(main, ["check", "--deny-warnings", str(tmp_path / "fox.sculpt")])
+    assert result.exit_code == 0, result.stderr
