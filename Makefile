@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SCRIPT ?= scripts/dragon.sculpt
 ARGS ?=
 
-.PHONY: help setup run test test-slow test-gpu check format clean
+.PHONY: help setup run test test-slow test-gpu check format docs clean
 
 help:
 	@echo "make setup      set up the virtual environment in $(VENV)"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-slow  the slow tests: whole scripts, long optimizations"
 	@echo "make test-gpu   the tests that need a CUDA device"
 	@echo "make check      linter, formatter and type checker"
+	@echo "make docs       the documentation as web pages in out/docs/, Sculpt coloured as in the editor"
 
 setup: $(VENV)/.ready
 
@@ -47,6 +48,9 @@ check: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup
+	$(BIN)/python tools/build_docs.py $(ARGS)
 
 clean:
 	rm -rf build *.egg-info .typing .pytest_cache .mypy_cache .ruff_cache

@@ -1,7 +1,7 @@
 """The library of gestures, read for its documentation: what each does, its arguments, its example and what the example shows.
 
 The comment above a gesture is its documentation. Indented in it stands the example: the prompt of an object, perhaps parts, and a call
-at step 120.
+at step 80.
 """
 
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from interactive3d.dsl.parser import parse
 
 LIBRARY = Path(__file__).resolve().parent / "lib"
 
-BASE_STEP = 120
+BASE_STEP = 80
 """Steps that an example's object is optimized before the gesture."""
 
 _FAR = 100_000
