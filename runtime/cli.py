@@ -14,6 +14,11 @@ import click
 
 from interactive3d.runtime.verbs.common import FAILED, Failure
 from interactive3d.runtime.verbs.common import mendable as _mendable
+from interactive3d.runtime.verbs.convert import convert
+from interactive3d.runtime.verbs.info import info
+from interactive3d.runtime.verbs.render import render
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("interactive3d"), prog_name="interactive3d")
 def main() -> None:
@@ -341,6 +346,10 @@ def list_settings(markdown: bool, as_json: bool) -> None:
     else:
         for path, spec in SPECS.items():
             click.echo(f"{path:<26}{spec.default!s:<10}{span_text(spec)}\n{'':<26}{spec.help}")
+
+
+for _verb in (convert, info, render):
+    main.add_command(_verb)
 
 
 if __name__ == "__main__":

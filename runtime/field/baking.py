@@ -1,7 +1,8 @@
 """UV atlas, baked base colour and mesh files: GLB, OBJ with MTL and PNG, PLY with vertex colours."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +28,9 @@ class TexturedMesh:
     normals: Float[np.ndarray, "v 3"]
     uvs: Float[np.ndarray, "v 2"]
     texture: UInt8[np.ndarray, "t t 3"]
+
+
+Mesh = TypeVar("Mesh", TriangleMesh, TexturedMesh)
 
 
 def cover(
@@ -130,20 +134,33 @@ def vertex_colors(field: HashGridField, mesh: TriangleMesh) -> UInt8[np.ndarray,
     return (_colors(field, mesh.vertices, mesh.normals) * 255 + 0.5).astype(np.uint8)
 
 
-def write_mesh(path: str | Path, field: HashGridField, mesh: TriangleMesh, texture: int) -> Path:
+def write_mesh(
+    path: str | Path,
+    field: HashGridField,
+    mesh: TriangleMesh,
+    texture: int,
+    center: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    scale: float = 1.0,
+) -> Path:
     """Write the mesh in the format that the suffix names; OBJ writes an MTL and a PNG beside it.
+
+    A point p of the scene is written as ``center + p / scale``.
 
     Raises:
         FileProblem: an unknown suffix, or the file cannot be written.
     """
     path = Path(path)
+
+    def placed(mesh: Mesh) -> Mesh:
+        return replace(mesh, vertices=mesh.vertices / scale + np.array(center))
+
     match path.suffix.lower():
         case ".ply":
-            write_bytes(path, _ply(mesh, vertex_colors(field, mesh)))
+            write_bytes(path, _ply(placed(mesh), vertex_colors(field, mesh)))
         case ".glb":
-            write_bytes(path, _glb(bake(field, mesh, texture)))
+            write_bytes(path, _glb(placed(bake(field, mesh, texture))))
         case ".obj":
-            _write_obj(path, bake(field, mesh, texture))
+            _write_obj(path, placed(bake(field, mesh, texture)))
         case suffix:
             raise FileProblem(
                 path, f"cannot be written as a mesh: {suffix or 'no suffix'}", f"use {', '.join(SUFFIXES)}"

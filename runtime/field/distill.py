@@ -20,13 +20,19 @@ from interactive3d.runtime.scene.render import render
 from interactive3d.runtime.scene.voxels import voxelise
 from interactive3d.runtime.settings import Settings
 
-COVERED = 0.01
-"""Coverage of a 32^3 cell above which blobs are in it; one more layer of cells is added around."""
+COVERED = 0.02
+"""Coverage of a 64^3 cell above which blobs are in it; one more layer of such cells is added around."""
 OCCUPIED = 0.5
 """Density (per scene unit) above which a cell is occupied: it then takes 3 % of the light of a ray through it."""
-REFRESH_EVERY, REFRESH_AFTER = 64, 0.25  # steps; share of the run before which the density is still a fog
-STAGES = ((0.0, 0.25), (0.3, 0.5), (0.65, 1.0))
-"""From which share of the steps on pictures have which share of the full side."""
+DENSE = ((0.0, 0.3), (0.65, 2.0))
+"""From which share of a distillation on a cell needs which density to stay. At first only what the pictures have cleared goes, for
+a surface may still be thin; at the end what is thinner than a surface is fog that no picture has cleared."""
+AROUND = 1.5
+"""A cell is looked up in a cube this much larger than itself, so that a surface may move across its border."""
+LOOKS = 12  # random points of a cell
+REFRESH_EVERY, REFRESH_AFTER = 32, 0.2  # steps; share of the run before which the density is still a fog
+STAGES = ((0.0, 0.25, 2.0), (0.3, 0.5, 1.5), (0.65, 1.0, 1.0))
+"""From which share of the steps on pictures have which share of the full side, and samples which distance (times the field's)."""
 FOREGROUND = 0.75  # share of the rays that are drawn where something is; the rest keeps the background clean
 WARM_UP, COOL_DOWN = 0.02, 0.1  # shares of the run; the step sizes end at a tenth
 
@@ -54,11 +60,12 @@ def new_field(model: GaussianModel, settings: Settings, generator: torch.Generat
         growth=settings.field.growth,
         hidden=settings.field.hidden,
     )
-    covered = (voxelise(model, OCCUPANCY_SIDE)[3] > COVERED).to(torch.uint8)
+    covered = (voxelise(model, 2 * OCCUPANCY_SIDE)[3] > COVERED).to(torch.uint8)
     if not bool(covered.any()):
         raise ValueError("distill: no blobs lie in the cube from -1 to 1; move or scale the object into it first")
     params = layout.initial(generator).to(model.device)
-    return HashGridField(layout=layout, params=params, mask=dilated(covered).to(model.device), step=settings.field.step)
+    near = torch.nn.functional.max_pool3d(dilated(covered)[None].float(), 2)[0].to(torch.uint8)
+    return HashGridField(layout=layout, params=params, mask=near.to(model.device), step=settings.field.step)
 
 
 def begin_distillation(model: GaussianModel, settings: Settings, generator: torch.Generator) -> DistillState:
@@ -86,7 +93,8 @@ def distill_step(
     shifts = torch.rand(len(rows), generator=generator).to(field.device)
     behind = torch.rand(count, 3, generator=generator).to(field.device)[rows // (side * side)]
     leaf = field.params.detach().requires_grad_()
-    pixels = render_trainable(field, origins[rows], directions[rows], base=leaf, shifts=shifts)
+    sampled = replace(field, step=field.step * sample_distance(progress))
+    pixels = render_trainable(sampled, origins[rows], directions[rows], base=leaf, shifts=shifts)
     color = pixels.color + (1 - pixels.alpha)[:, None] * behind
     wanted = target[rows] + (1 - coverage[rows])[:, None] * behind
     loss = (color - wanted).abs().mean() + settings.distill.alpha * (pixels.alpha - coverage[rows]).abs().mean()
@@ -101,14 +109,20 @@ def distill_step(
     )
     state = replace(state, field=field.with_base(params), moments=moments)
     if number % REFRESH_EVERY == 0 and progress >= REFRESH_AFTER:
-        state = replace(state, field=refreshed(state, generator))
+        least = next(density for start, density in reversed(DENSE) if progress >= start)
+        state = replace(state, field=refreshed(state, least, generator))
     return state, float(loss.detach())
 
 
 def picture_side(progress: float, full: int) -> int:
     """Side of the pictures at a share of the run, in pixels."""
-    share = next(size for start, size in reversed(STAGES) if progress >= start)
+    share = next(size for start, size, _ in reversed(STAGES) if progress >= start)
     return max(32, round(full * share))
+
+
+def sample_distance(progress: float) -> float:
+    """Distance between samples at a share of the run, in multiples of the field's own: coarse pictures need fewer."""
+    return next(distance for start, _, distance in reversed(STAGES) if progress >= start)
 
 
 def rate_factor(progress: float) -> float:
@@ -129,21 +143,22 @@ def draw_rays(inside: Bool[Tensor, " n"], count: int, generator: torch.Generator
 
 
 @torch.no_grad()
-def refreshed(state: DistillState, generator: torch.Generator) -> HashGridField:
-    """The field with its occupancy looked up anew: candidate cells in or beside which there is density."""
+def refreshed(state: DistillState, least: float, generator: torch.Generator) -> HashGridField:
+    """The field with its occupancy looked up anew: candidate cells with this density in them or close beside them."""
     side = state.candidates.shape[0]
     rows = state.candidates.flatten().nonzero().squeeze(1)
     whole = replace(state.field, mask=state.candidates)
     box = whole.base_grid().boxes[0]
     centers = cell_centers(box, side).reshape(-1, 3)[rows]
-    jitter = torch.rand(4, len(rows), 3, generator=generator).to(centers.device) - 0.5
-    density, _ = whole.density_color((centers + jitter * (2.0 / side)).reshape(-1, 3))
-    dense = density.reshape(4, -1).amax(0) > OCCUPIED
+    jitter = torch.rand(LOOKS, len(rows), 3, generator=generator).to(centers.device) - 0.5
+    density, _ = whole.density_color((centers + jitter * (AROUND * 2.0 / side)).reshape(-1, 3))
+    dense = density.reshape(LOOKS, -1).amax(0) > least
+    if not bool(dense.any()):
+        # An empty field would never learn again: while there is no density at all, the candidates stay.
+        return replace(state.field, mask=state.candidates)
     cells = torch.zeros_like(state.candidates).flatten()
     cells[rows] = dense.to(torch.uint8)
-    mask = dilated(cells.reshape(state.candidates.shape)) & state.candidates
-    # An empty field would never learn again: while there is no density at all, the candidates stay.
-    return replace(state.field, mask=mask if bool(dense.any()) else state.candidates)
+    return replace(state.field, mask=cells.reshape(state.candidates.shape))
 
 
 def psnr_against_splats(field: HashGridField, model: GaussianModel, cameras: list[Camera], side: int = 128) -> float:

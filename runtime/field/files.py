@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import safetensors
 import safetensors.torch
@@ -13,12 +13,16 @@ from torch import Tensor
 from interactive3d.kernels.hash_grid import GridLayout
 from interactive3d.runtime.field.field import HashGridField, Region
 from interactive3d.runtime.output.atomic import write_bytes
-from interactive3d.runtime.output.problems import FileProblem, read_file
+from interactive3d.runtime.output.problems import FileProblem, open_file, size_text
 
 FORMAT = "interactive3d-field"
 VERSION = 1
 MAX_BYTES = 8 * 2**30
+MAX_HEADER = 16 * 2**20
+MAX_REGIONS = 256
+LENGTH_BYTES = 8  # before the header: its length
 AGAIN = "export it again"
+FOREIGN = "name a file that `export field` wrote"
 
 
 def field_to_parts(field: HashGridField) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -87,22 +91,88 @@ def load_field(path: str | Path, device: str = "cpu") -> HashGridField:
         FileProblem: not a field file, damaged, or of another version; says where and what to do.
     """
     path = Path(path)
-    content = read_file(path, at_most=MAX_BYTES)
+    with open_file(path, at_most=MAX_BYTES) as (stream, size):
+        start, meta = _read_header(path, stream, size)
+        content = start + stream.read(size - len(start))
     try:
         tensors = safetensors.torch.load(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
         raise FileProblem(path, f"is not a whole safetensors file ({error})", AGAIN) from None
-    if header.get("format") != FORMAT:
-        raise FileProblem(path, "holds tensors, but no field", "name a file that `export field` wrote")
-    if header.get("version") != str(VERSION):
-        raise FileProblem(
-            path, f"holds a field of version {header.get('version')}, this program reads {VERSION}", AGAIN
-        )
     try:
-        return field_from_parts(tensors, json.loads(header["field"])).to(device)
-    except (KeyError, TypeError, ValueError) as error:
+        return field_from_parts(tensors, meta).to(device)
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise FileProblem(path, f"does not hold a field that this version can read ({error})", AGAIN) from None
+
+
+def is_field_file(path: str | Path) -> bool:
+    """Whether the file says that it is a field; only its header is read. Raises FileProblem where it cannot be read at all."""
+    with open_file(path) as (stream, size):
+        length = int.from_bytes(stream.read(LENGTH_BYTES), "little")
+        if not 2 <= length <= min(size - LENGTH_BYTES, MAX_HEADER):
+            return False
+        try:
+            header = json.loads(stream.read(length))
+            return header["__metadata__"]["format"] == FORMAT
+        except (ValueError, RecursionError, KeyError, TypeError):
+            return False
+
+
+def describe_field(path: str | Path) -> dict[str, Any]:
+    """A field file in numbers, for `info`. The file is read and checked whole. Raises FileProblem as ``load_field`` does."""
+    field = load_field(path)
+    layout, tables = field.layout, "levels of up to"
+    return {
+        "kind": "field",
+        "parameters": field.params.numel() + sum(region.params.numel() for region in field.regions),
+        "memory": size_text(field.bytes),
+        "memory_bytes": field.bytes,
+        "base": f"{len(layout.resolutions)} {tables} {max(layout.entries):,} entries, finest cell {2 / layout.resolutions[-1]:.4g}",
+        "occupied_cells": f"{int(field.mask.sum())} of {field.mask.numel()}",
+        "step": float(f"{field.step:.6g}"),
+        "regions": [
+            f"{region.name}: {region.params.numel():,} parameters, {size_text(region.bytes)}, finest cell "
+            f"{float(region.box[3]) / region.layout.resolutions[-1]:.4g}{'' if region.enabled else ', hidden'}"
+            for region in field.regions
+        ],
+    }
+
+
+def _read_header(path: Path, stream: BinaryIO, size: int) -> tuple[bytes, dict[str, Any]]:
+    """What has been read, and the field's own header, checked before anything large is read."""
+    start = stream.read(LENGTH_BYTES)
+    length = int.from_bytes(start, "little")
+    if len(start) < LENGTH_BYTES or not 2 <= length <= MAX_HEADER:
+        raise FileProblem(path, "is no field file: it does not begin with a safetensors header", FOREIGN)
+    start += stream.read(length)
+    try:
+        header = json.loads(start[LENGTH_BYTES:])
+        metadata = header.pop("__metadata__", None) or {}
+        ends = [entry["data_offsets"][1] for entry in header.values()]
+        whole = len(start) + max([int(end) for end in ends], default=0)
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError, IndexError):
+        cut = size < LENGTH_BYTES + length
+        what = "is cut short within its header" if cut else "is damaged: its header is no safetensors header"
+        raise FileProblem(path, what, AGAIN) from None
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        raise FileProblem(path, "holds tensors, but no field", FOREIGN)
+    if metadata.get("version") != str(VERSION):
+        version = str(metadata.get("version"))[:20]
+        raise FileProblem(path, f"holds a field of version {version}, this program reads {VERSION}", AGAIN)
+    if whole != size:
+        what = (
+            f"is cut short: {size_text(size)} of {size_text(whole)}"
+            if size < whole
+            else "has more bytes than its header says"
+        )
+        raise FileProblem(path, what, AGAIN)
+    try:
+        meta = json.loads(metadata["field"])
+        if not isinstance(meta["regions"], list) or len(meta["regions"]) > MAX_REGIONS:
+            raise ValueError(f"expected up to {MAX_REGIONS} regions")
+        _layout(meta["layout"])
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise FileProblem(path, f"does not hold a field that this version can read ({error})", AGAIN) from None
+    return start, meta
 
 
 def _layout(data: dict[str, Any]) -> GridLayout:

@@ -1,15 +1,17 @@
 """The field as a value: locality of regions, pictures, files, costs."""
 
+import random
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from interactive3d.kernels.hash_grid import GridLayout
 from interactive3d.kernels.volume_render import STOP
 from interactive3d.runtime.field import HashGridField, load_field, render_field, save_field
 from interactive3d.runtime.field.field import Region, cells_touched, dilated
-from interactive3d.runtime.field.files import field_to_parts
+from interactive3d.runtime.field.files import field_to_parts, is_field_file
 from interactive3d.runtime.field.refine import cost_of, make_region, region_layout, sphere_box
 from interactive3d.runtime.field.rendering import camera_rays, orientation_loss, render_trainable
 from interactive3d.runtime.output.problems import FileProblem
@@ -22,6 +24,7 @@ SMALL = RefineSettings(levels=3, capacity=1024)
 NORMAL_ERROR = 0.05  # of a unit normal: the table holds distances at 48^3 points, linear between them
 PICTURES = 1e-5  # float32 sums in another order
 MEGABYTE = 1e6
+FUZZ_ROUNDS = 120
 
 
 def loud_region(field: HashGridField, name: str = "a", enabled: bool = True) -> Region:
@@ -29,6 +32,13 @@ def loud_region(field: HashGridField, name: str = "a", enabled: bool = True) -> 
     region = make_region(field, name, sphere_box(CENTER, BALL), None, SMALL, torch.Generator().manual_seed(1))
     params = torch.randn(region.params.shape, generator=torch.Generator().manual_seed(2)) * 0.3
     return replace(region, params=params, enabled=enabled)
+
+
+def small_field() -> HashGridField:
+    """A field of a few kilobytes, occupied everywhere."""
+    layout = GridLayout.create(levels=2, features=2, capacity=256, base_resolution=4, hidden=32)
+    params = layout.initial(torch.Generator().manual_seed(0))
+    return HashGridField(layout=layout, params=params, mask=torch.ones(8, 8, 8, dtype=torch.uint8))
 
 
 def everywhere(n: int = 4000) -> torch.Tensor:
@@ -132,7 +142,7 @@ def test_bad_files_are_told_apart(tmp_path: Path) -> None:
     good = save_field(tmp_path / "x.safetensors", ball_field())
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(good.read_bytes()[:-100])
-    with pytest.raises(FileProblem, match="not a whole safetensors file"):
+    with pytest.raises(FileProblem, match="is cut short"):
         load_field(cut)
     import safetensors.torch
 
@@ -146,6 +156,46 @@ def test_bad_files_are_told_apart(tmp_path: Path) -> None:
     save_field(tmp_path / "nan.safetensors", replace(field, params=params))
     with pytest.raises(FileProblem, match="NaN"):
         load_field(tmp_path / "nan.safetensors")
+
+
+def test_large_files_that_are_no_fields_are_refused_by_their_first_bytes(tmp_path: Path) -> None:
+    huge = tmp_path / "huge.safetensors"
+    with huge.open("wb") as stream:
+        stream.write((1 << 40).to_bytes(8, "little"))
+        stream.truncate(2**32)  # sparse: reading it whole would take seconds and gigabytes
+    with pytest.raises(FileProblem, match="no field file"):
+        load_field(huge)
+    assert not is_field_file(huge)
+
+
+def test_damaged_files_give_a_field_or_a_file_problem(tmp_path: Path) -> None:
+    field = small_field()
+    good = save_field(tmp_path / "x.safetensors", field.with_region(loud_region(field))).read_bytes()
+    header = 8 + int.from_bytes(good[:8], "little")
+    draw = random.Random(0)
+    path = tmp_path / "y.safetensors"
+    for round in range(FUZZ_ROUNDS):
+        data = bytearray(good)
+        kind = round % 4
+        if kind == 0:
+            data = data[: draw.randrange(len(data))]
+        elif kind == 1:
+            for _ in range(draw.randint(1, 4)):
+                data[draw.randrange(header)] = draw.randrange(256)
+        elif kind == 2:
+            # Digits only: the header stays JSON, but sizes, layouts and offsets lie.
+            digits = [i for i in range(8, header) if chr(data[i]).isdigit()]
+            for _ in range(draw.randint(1, 3)):
+                data[draw.choice(digits)] = ord(draw.choice("0123456789"))
+        else:
+            for _ in range(draw.randint(1, 40)):
+                data[draw.randrange(len(data))] = draw.randrange(256)
+        path.write_bytes(data)
+        try:
+            load_field(path)
+        except FileProblem as problem:
+            assert str(path) in str(problem) and problem.todo
+        is_field_file(path) if data else None
 
 
 def test_a_part_that_holds_nothing_is_refused() -> None:

@@ -1,0 +1,39 @@
+"""What all verbs share: failures that the user can mend, told in one message."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+
+FAILED = 1
+
+
+class Failure(click.ClickException):
+    """A failure that is the user's to mend: one message, no traceback, status 1."""
+
+    exit_code = FAILED
+
+
+def mendable(verb: Callable[..., None]) -> Callable[..., None]:
+    """Turns the errors that say what, where and what to do into one message."""
+
+    @wraps(verb)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            verb(*args, **kwargs)
+        except click.ClickException:
+            raise
+        except KeyboardInterrupt:
+            raise Failure("stopped") from None
+        except MemoryError:
+            raise Failure("out of memory; use fewer blobs, smaller pictures or a smaller camera.batch") from None
+        except OSError as error:
+            raise Failure(f"{error.filename or 'input or output'}: {error.strerror or error}") from None
+        except (ValueError, KeyError) as error:
+            # Our own errors are ValueErrors made for people; anything else from deep inside is a bug and keeps its traceback.
+            if type(error).__module__.startswith("interactive3d."):
+                raise Failure(str(error)) from None
+            raise
+
+    return wrapped
