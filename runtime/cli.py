@@ -255,12 +255,18 @@ def verify(folder: Path) -> None:
     from interactive3d.runtime.progress import Progress
 
     record = read_record(folder)
-    loaded = load_script(folder / "script" / record["script"], tuple((n, v) for n, v in record["overrides"]))
-    _show_diagnostics(loaded)
-    if loaded.program is None:
-        raise Failure(f"{folder}: its script does not pass the checks of this version")
+    overrides = tuple((n, v) for n, v in record["overrides"])
+    # What was followed before each edit whose past was not replayed, then the script itself.
+    scripts = [splice["script"] for splice in record.get("splices", ())] + [f"script/{record['script']}"]
+    programs = []
+    for script in scripts:
+        loaded = load_script(folder / script, overrides)
+        _show_diagnostics(loaded)
+        if loaded.program is None:
+            raise Failure(f"{folder}: {script} does not pass the checks of this version")
+        programs.append(loaded.program)
     with Progress(quiet=False) as progress:
-        found = replay_digest(loaded.program, record, progress.report)
+        found = replay_digest(programs[-1], record, progress.report, programs[:-1])
     if found != record["state_digest"]:
         raise Failure(
             f"{folder}: not the same: recorded {record['state_digest'][:16]} (torch {record['versions']['torch']}, {record['device']}), "
