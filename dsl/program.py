@@ -41,7 +41,7 @@ class InitText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InitMesh:
-    """`splats COUNT from "mesh.glb"`: points sampled on its surface."""
+    """`splats COUNT from "mesh.glb"`: points sampled on its surface; of a picture, on that of the shape that a model sees in it."""
 
     count: int
     path: str

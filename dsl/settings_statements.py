@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SETTING_KEYWORDS = frozenset(
     {"prompt", "avoid", "seed", "steps", "guidance", "splats_in", "splats_from", "splats_file"}
 )
-_MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
+_SOLID_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".png", ".jpg", ".jpeg", ".webp")
 _SPLAT_SUFFIXES = (".ply", ".splat")
 MAX_STEPS = 1_000_000
 
@@ -123,7 +123,7 @@ class SettingStatements:
         node = c.node("source")
         if isinstance(node, n.Name) and node.text == "text":
             return BAD if count is BAD else InitText(count=count)
-        path = self.checker.operations.input_path(c, node, c.read_text(node), _MESH_SUFFIXES)
+        path = self.checker.operations.input_path(c, node, c.read_text(node), _SOLID_SUFFIXES)
         return BAD if path is BAD or count is BAD else InitMesh(count=count, path=path)
 
     def _set(self, c: Clauses) -> None:

@@ -26,6 +26,7 @@ DEFAULT_STEPS = 600
 DEFAULT_SEED = 0
 DEFAULT_BLOBS = 4096  # paper 5.1
 REFERENCE_BLOBS = 20_000
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".stl", ".off")
 
 
@@ -99,6 +100,14 @@ def first_model(program: Program, settings: Settings, guidance: Guidance, seed: 
             return blobs_in_shape(shape, count, settings.init, generator)
         case InitSplats(path=path):
             return read_splats(folder / path)
+        case InitMesh(count=count, path=path) if Path(path).suffix.lower() in PICTURE_SUFFIXES:
+            if not hasattr(guidance, "seed_points_of_picture"):
+                raise StartProblem(
+                    f'splats {count} from "{path}": only `guidance diffusers` makes points of a picture, this is {guidance.name}; '
+                    f"name a mesh, or use `splats {count} from text`"
+                )
+            points = guidance.seed_points_of_picture(folder / path, count, generator)
+            return blobs_on_points(points.positions, points.colors, points.spacing)
         case InitMesh(count=count, path=path):
             return mesh_to_blobs(folder / path, count, seed)
         case InitText(count=count):

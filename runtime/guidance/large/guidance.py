@@ -30,7 +30,7 @@ from interactive3d.runtime.guidance.large.prompts import (
     view_name,
     view_prompt,
 )
-from interactive3d.runtime.guidance.large.shap_e import DEFAULT_SHAPE_MODEL, shape_points
+from interactive3d.runtime.guidance.large.shap_e import DEFAULT_SHAPE_MODEL, IMAGE_SHAPE_MODEL, shape_points
 from interactive3d.runtime.guidance.protocol import REFERENCE_SIDE, Score, ScoreRequest, SeedPoints
 from interactive3d.runtime.settings import Settings, SettingValue
 
@@ -76,7 +76,7 @@ class DiffusersGuidance:
         *,
         settings: Settings = DEFAULTS,
         model: str = "",
-        shape_model: str = DEFAULT_SHAPE_MODEL,
+        shape_model: str | None = None,
         folder: Path = Path(),
         tell: Callable[[str], None] = silent,
         free_memory: Callable[[torch.device], int | None] = memory.free_memory,
@@ -88,6 +88,7 @@ class DiffusersGuidance:
         self.shape_model = shape_model
         self.folder = folder
         self.tell = tell
+        self.seed_steps = settings.large.seed_steps
         self._texts: OrderedDict[str, TextEmbedding] = OrderedDict()
         options = settings.large
         self.in_pixels = not hasattr(pipeline, "vae")
@@ -124,7 +125,7 @@ class DiffusersGuidance:
         asked = models[0] if models else DEFAULT_MODEL
         place = torch.device(device)
         pipeline, _ = load_pipeline(asked, folder, place, settings.large.precision)
-        shape_model = models[1] if len(models) > 1 else DEFAULT_SHAPE_MODEL
+        shape_model = models[1] if len(models) > 1 else None
         return cls(pipeline, place, settings=settings, model=asked, shape_model=shape_model, folder=folder, tell=tell)
 
     # -- what it is -----------------------------------------------------------------------------------------------------
@@ -361,8 +362,20 @@ class DiffusersGuidance:
         Raises:
             LargeModelProblem: the model of first points is missing.
         """
-        self.tell(f"first points: {self.shape_model} on {condition.prompt!r}")
-        return shape_points(self.shape_model, self.folder, condition.prompt, count, generator, self.device, self.tell)
+        return self._shape_points(self.shape_model or DEFAULT_SHAPE_MODEL, condition.prompt, count, generator)
+
+    def seed_points_of_picture(self, path: Path, count: int, generator: torch.Generator) -> SeedPoints:
+        """Points on the surface of what Shap-E makes of a picture of the object.
+
+        Raises:
+            LargeModelProblem: the model of first points is missing.
+            FileProblem: the picture cannot be read.
+        """
+        return self._shape_points(self.shape_model or IMAGE_SHAPE_MODEL, path, count, generator)
+
+    def _shape_points(self, model: str, prompt: str | Path, count: int, generator: torch.Generator) -> SeedPoints:
+        self.tell(f"first points: {model} on {str(prompt)!r}")
+        return shape_points(model, self.folder, prompt, count, generator, self.device, self.tell, steps=self.seed_steps)
 
 
 def _pulled_back(space: Tensor, given: Tensor, residual: Tensor) -> Tensor:

@@ -16,7 +16,6 @@ DEFAULT_SHAPE_MODEL = "openai/shap-e"
 IMAGE_SHAPE_MODEL = "openai/shap-e-img2img"
 WHAT_FOR = "splats from text"
 FROM_IMAGE = "splats from a picture"
-STEPS = 64
 TEXT_SCALE = 15.0  # the models' own defaults
 IMAGE_SCALE = 3.0
 RADIUS = 0.8  # the project's size of generated objects
@@ -46,21 +45,22 @@ def load_shape_pipeline(asked: str, folder: Path, what_for: str = WHAT_FOR, imag
 def shape_points(
     asked: str,
     folder: Path,
-    prompt: Any,
+    prompt: str | Path,
     count: int,
     generator: torch.Generator,
     device: torch.device,
     tell: Callable[[str], None],
     *,
-    steps: int = STEPS,
-    image: bool = False,
+    steps: int,
 ) -> SeedPoints:
-    """Points on the surface of the mesh that Shap-E makes of ``prompt``, a text or a PIL picture, in the project's axes and size.
+    """Points on the surface of the mesh that Shap-E makes of ``prompt``, a text or a picture's path, in the project's axes and size.
 
     Raises:
         LargeModelProblem: see ``load_shape_pipeline``; or the mesh came out empty.
     """
+    image = isinstance(prompt, Path)
     what_for = FROM_IMAGE if image else WHAT_FOR
+    asked_for = _picture(prompt) if isinstance(prompt, Path) else prompt
     pipeline = load_shape_pipeline(asked, folder, what_for, image)
     try:
         pipeline.to(device)
@@ -68,7 +68,7 @@ def shape_points(
         own = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=generator)))
         with torch.no_grad(), _quiet():
             mesh = pipeline(
-                prompt,
+                asked_for,
                 num_inference_steps=steps,
                 guidance_scale=IMAGE_SCALE if image else TEXT_SCALE,
                 generator=own,
@@ -80,9 +80,10 @@ def shape_points(
             torch.cuda.empty_cache()
     vertices = mesh.verts.detach().cpu().double().numpy()
     faces = mesh.faces.detach().cpu().long().numpy()
+    faces = faces[np.isfinite(vertices).all(1)[faces].all(1)]
     if len(faces) == 0:
         raise LargeModelProblem(
-            f"{what_for}: {asked!r} made an empty mesh of {prompt!r}; use other words, another seed, or `splats {count} in sphere radius 0.5`"
+            f"{what_for}: {asked!r} made an empty mesh of {str(prompt)!r}; use other words, another seed, or `splats {count} in sphere radius 0.5`"
         )
     colors = torch.stack([mesh.vertex_channels[c].detach().cpu() for c in "RGB"], dim=1).double().numpy()
     points = points_on_mesh(vertices, faces, colors, count, generator)
@@ -95,8 +96,9 @@ def points_on_mesh(
 ) -> SeedPoints:
     """Points drawn evenly by area, with colours. Shap-E's z points up and its front looks along -y; ours are y up, front +z."""
     placed = vertices[:, [0, 2, 1]] * np.array([1.0, 1.0, -1.0])
-    centre = (placed.max(0) + placed.min(0)) / 2
-    radius = np.linalg.norm(placed - centre, axis=1).max()
+    used = placed[np.unique(faces)]
+    centre = (used.max(0) + used.min(0)) / 2
+    radius = np.linalg.norm(used - centre, axis=1).max()
     placed = (placed - centre) * (RADIUS / max(radius, 1e-9))
     corners = torch.from_numpy(placed[faces])
     areas = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=1) / 2
@@ -108,6 +110,26 @@ def points_on_mesh(
     shades = (torch.from_numpy(colors[faces])[chosen] * weights).sum(1).clamp(0, 1)
     spacing = float((areas.sum() / count).sqrt())
     return SeedPoints(positions=positions.float(), colors=shades.float(), spacing=spacing)
+
+
+def _picture(path: Path) -> Any:
+    """The picture on white.
+
+    Raises:
+        LargeModelProblem: it cannot be read.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as opened:
+            rgba = opened.convert("RGBA")
+    except FileNotFoundError:
+        raise LargeModelProblem(f"{FROM_IMAGE}: there is no file {path}; name a picture beside the script") from None
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise LargeModelProblem(f"{FROM_IMAGE}: {path} is no picture: {error}; save it again as PNG") from error
+    white = Image.new("RGBA", rgba.size, "white")
+    white.alpha_composite(rgba)
+    return white.convert("RGB")
 
 
 @contextlib.contextmanager
