@@ -39,7 +39,7 @@ VIEWS: dict[str, tuple[float, float]] = {
     "colours.eyes": (20, 5),
     "colours.set_on_fire": (160, 15),
     "heads.nod": (80, 10),
-    "heads.open_mouth": (65, 5),
+    "heads.open_mouth": (75, 5),
     "heads.stretch_neck": (80, 10),
     "heads.tilt": (10, 10),
     "limbs.flap": (160, 15),
@@ -53,6 +53,18 @@ VIEWS: dict[str, tuple[float, float]] = {
     "scenes.mirror_pose": (10, 10),
 }
 VIEW = (30.0, 12.0)
+CLOSE: dict[str, tuple[float, tuple[float, float, float]]] = {
+    "colours.eyes": (2.0, (0.0, 0.0, 0.0)),
+    "heads.open_mouth": (1.7, (0.0, 0.15, 0.2)),
+    "heads.stretch_neck": (2.9, (0.0, 0.1, 0.0)),
+    "heads.turn": (2.0, (0.0, -0.1, 0.1)),
+    "limbs.spread": (2.9, (0.0, 0.0, 0.0)),
+    "scenes.lift_off": (2.9, (0.0, 0.15, 0.0)),
+    "scenes.row": (4.0, (0.5, 0.0, 0.0)),
+    "scenes.split_apart": (2.9, (0.0, 0.0, 0.0)),
+    "scenes.twin": (2.8, (0.25, 0.0, 0.0)),
+}
+"""Distance and target of views that are not of the whole object from the usual place."""
 
 
 def program_of(gesture: LibraryGesture) -> Program:
@@ -110,7 +122,8 @@ def panels_of(gesture: LibraryGesture, guidance: Guidance, folder: Path) -> list
 
 
 def _shot(gesture: LibraryGesture, model: GaussianModel) -> Image.Image:
-    camera = Camera.orbit(*VIEWS.get(gesture.called, VIEW))
+    distance, target = CLOSE.get(gesture.called, (2.6, (0.0, 0.0, 0.0)))
+    camera = Camera.orbit(*VIEWS.get(gesture.called, VIEW), distance=distance, target=target)
     fine = picture(model, camera, 2 * SIDE, 2 * SIDE)
     return Image.fromarray(np.asarray(fine)).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
 
