@@ -230,20 +230,24 @@ def cell_centers(box: Float[Tensor, "8"], side: int) -> Float[Tensor, "m m m 3"]
 
 def cells_touched(mask: UInt8[Tensor, "m m m"], box: Float[Tensor, "8"], side: int) -> UInt8[Tensor, "g g g"]:
     """Scene cells that any set cell of a region's mask reaches into."""
-    set_cells = mask.nonzero().flip(-1).to(box.dtype)
-    unit = box[3] / mask.shape[0]
-    out = torch.zeros(side, side, side, dtype=torch.uint8, device=mask.device)
-    shrink = 1e-4  # a cell that ends on a scene cell's border does not reach into the next
-    for corner in range(8):
-        bits = torch.tensor([corner & 1, (corner >> 1) & 1, corner >> 2], device=mask.device)
-        points = box[:3] + (set_cells + bits * (1 - 2 * shrink) + shrink) * unit
-        inside = ((points > -1) & (points < 1)).all(-1)
-        i = ((points[inside] + 1) * (0.5 * side)).long().clamp(0, side - 1)
-        out[i[:, 2], i[:, 1], i[:, 0]] = 1
-    return out
+    edges = torch.arange(mask.shape[0] + 1, device=mask.device, dtype=box.dtype) * (box[3] / mask.shape[0])
+    cells = torch.arange(side, device=mask.device, dtype=box.dtype)[:, None]
+    shrink = 1e-4 * box[3] / mask.shape[0]  # a cell that ends on a scene cell's border does not reach into the next
+    found = mask.float()
+    for axis in range(3):
+        # Along each axis a cell covers an interval, so one product per axis tells which intervals meet.
+        first = (box[axis] + edges[:-1] + shrink + 1) * (0.5 * side)
+        last = (box[axis] + edges[1:] - shrink + 1) * (0.5 * side)
+        meet = ((first < cells + 1) & (last > cells)).float()
+        found = torch.movedim(torch.tensordot(meet, found, ([1], [2 - axis])), 0, 2 - axis)
+    return (found > 0).to(torch.uint8)
 
 
 def dilated(mask: UInt8[Tensor, "m m m"], cells: int = 1) -> UInt8[Tensor, "m m m"]:
     """A mask grown by whole cells in all directions."""
-    grown = torch.nn.functional.max_pool3d(mask[None, None].float(), 2 * cells + 1, 1, cells)
+    grown = mask[None, None].float()
+    for axis in range(3):
+        # A cube is grown axis by axis: three narrow passes instead of one over all neighbours.
+        reach = [cells if i == axis else 0 for i in range(3)]
+        grown = torch.nn.functional.max_pool3d(grown, tuple(2 * r + 1 for r in reach), 1, tuple(reach))
     return grown[0, 0].to(torch.uint8)

@@ -32,6 +32,8 @@ from interactive3d.runtime.settings import RefineSettings
 COARSEST_CELLS = 8  # of a region's coarsest level
 FINER = 4.0
 """A region's finest cell is this much finer than the base's finest, as far as its tables have room for it."""
+REACH = 0.03
+"""Scene units around a region's surface in which it may grow further before its occupancy is looked up again."""
 MARGIN = 1.05  # of the box around a part that is not a sphere
 
 
@@ -202,14 +204,15 @@ def refine_step(
 
 @torch.no_grad()
 def with_refreshed_mask(field: HashGridField, name: str) -> HashGridField:
-    """The region's occupancy looked up in the refined density: it grows with the surface, one cell around it included."""
+    """The region's occupancy looked up in the refined density: it grows with the surface, and some room around it."""
     region = field.region(name)
     side = region.mask.shape[0]
     centers = cell_centers(region.box, side).reshape(-1, 3)
     base = looked_up(dilated(field.mask), centers).reshape(region.shape.shape)
+    room = max(1, math.ceil(REACH / (float(region.box[3]) / side)))
     rows = (dilated(region.mask) & region.shape).flatten().nonzero().squeeze(1)
     everywhere = field.with_region(replace(region, mask=region.shape))
     dense = torch.zeros(side**3, dtype=torch.uint8, device=centers.device)
     dense[rows] = (everywhere.density_color(centers[rows])[0] > OCCUPIED).to(torch.uint8)
-    mask = (dilated(dense.reshape(region.shape.shape)) | base) & region.shape
+    mask = (dilated(dense.reshape(region.shape.shape), room) | base) & region.shape
     return field.with_region(replace(region, mask=mask))

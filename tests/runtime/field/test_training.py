@@ -16,6 +16,7 @@ from interactive3d.runtime.field.refine import (
     sphere_box,
     with_refreshed_mask,
 )
+from interactive3d.runtime.field.rendering import render_field
 from interactive3d.runtime.operations.base import seeded_generator
 from interactive3d.runtime.scene.camera import Camera
 from interactive3d.runtime.settings import RefineSettings, Settings
@@ -32,6 +33,7 @@ QUICK = {
 }
 LEARNT = 5.0  # dB that a few dozen tiny steps gain over the untrained fog
 CENTER, BALL = (0.0, 0.0, 0.55), 0.2
+HORN_STEPS = 70
 SMALL = RefineSettings(levels=4, capacity=4096, refresh=3)
 
 
@@ -121,3 +123,47 @@ def test_a_region_puts_matter_where_the_base_has_none_and_its_occupancy_follows(
     emptied = with_refreshed_mask(field.with_region(replace(region, params=params)), "a")
     inside = torch.tensor([[0.0, 0.0, 0.2], [0.0, 0.05, 0.25]])
     assert float(emptied.density_color(inside)[0].max()) < OCCUPIED
+
+
+class TowardsField:
+    """A picture loss whose answer is known: the pictures of another field."""
+
+    def __init__(self, target: HashGridField, side: int) -> None:
+        self.target, self.side = target, side
+
+    def __call__(self, images: torch.Tensor, cameras: Sequence[Camera]) -> tuple[torch.Tensor, float]:
+        error = images - render_field(self.target, list(cameras), self.side).color
+        return error / error[..., 0].numel(), float(error.square().mean())
+
+
+def test_a_horn_that_the_base_lacks_is_grown_from_pictures_inside_its_region() -> None:
+    side, center, ball = 20, (0.0, 0.5, 0.0), 0.25
+    base, target = ball_field(radius=0.3, step=0.03), ball_field(radius=0.3, step=0.03, horn=0.25)
+    chosen = RefineSettings(levels=3, capacity=2048, refresh=4, table_rate=0.05, network_rate=0.03)
+    region = make_region(base, "horn", sphere_box(center, ball), None, chosen, torch.Generator().manual_seed(0))
+    state = begin_refinement(base, region)
+    loss = TowardsField(target, side)
+    tip = torch.stack([torch.zeros(10), torch.linspace(0.5, 0.55, 10), torch.zeros(10)], -1)
+    assert float(base.density_color(tip)[0].max()) == 0.0 < OCCUPIED < float(target.density_color(tip)[0].min())
+    values = []
+    for i in range(HORN_STEPS):
+        cameras = [Camera.orbit(100.0 * i, 10.0, 2.5, 14.0, center)]
+        state, value = refine_step(
+            state,
+            loss,
+            cameras,
+            side,
+            torch.ones(2, 3),
+            i + 1,
+            chosen,
+            seeded_generator(0, i, "refine"),
+            i / HORN_STEPS,
+        )
+        values.append(value)
+    assert values[-1] < 0.1 * values[0], values[::10]  # ten decibels
+    assert (state.field.density_color(tip)[0] > OCCUPIED).float().mean() > 0.8
+    # Where the tip is now, the base was never asked.
+    assert int(state.field.occupancy().sum()) > int(base.mask.sum())
+    points = torch.rand(3000, 3, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    outside = (points - torch.tensor(center)).norm(dim=-1) > ball
+    assert torch.equal(state.field.raw(points)[outside], base.raw(points)[outside])
