@@ -12,10 +12,12 @@ from typing import Any
 
 import click
 
-from interactive3d.runtime.verbs.common import FAILED, Failure
+from interactive3d.runtime.verbs.common import FAILED, Failure, overrides_of, show_diagnostics
 from interactive3d.runtime.verbs.common import mendable as _mendable
 from interactive3d.runtime.verbs.convert import convert
+from interactive3d.runtime.verbs.eval import evaluate
 from interactive3d.runtime.verbs.info import info
+from interactive3d.runtime.verbs.plan import plan
 from interactive3d.runtime.verbs.render import render
 
 
@@ -23,25 +25,6 @@ from interactive3d.runtime.verbs.render import render
 @click.version_option(version("interactive3d"), prog_name="interactive3d")
 def main() -> None:
     """Make the 3D object you have in mind: write a prompt, watch it grow, take hold of it."""
-
-
-def _overrides(values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    pairs = []
-    for value in values:
-        name, equals, text = value.partition("=")
-        if not equals or not name.strip() or not text.strip():
-            raise click.BadParameter(
-                f"expected NAME=VALUE, e.g. lr.position=0.005 or lift=0.5, got {value!r}", param_hint="--set"
-            )
-        pairs.append((name.strip(), text.strip()))
-    return tuple(pairs)
-
-
-def _show_diagnostics(loaded: Any) -> None:
-    from interactive3d.dsl.render import render_terminal
-
-    if loaded.diagnostics:
-        click.echo(render_terminal(loaded.diagnostics, loaded.sources, color=sys.stderr.isatty()), err=True, nl=False)
 
 
 @main.command()
@@ -98,9 +81,9 @@ def run(
     from interactive3d.runtime.engine.start import checked_device
     from interactive3d.runtime.progress import Progress
 
-    overrides = _overrides(settings)
+    overrides = overrides_of(settings)
     loaded = load_script(script, overrides)
-    _show_diagnostics(loaded)
+    show_diagnostics(loaded)
     if loaded.program is None:
         raise Failure(f"{script}: not run; mend the errors above first")
     folder = out or Path("out") / script.stem
@@ -109,7 +92,7 @@ def run(
         click.echo(f"{script}: {program.steps} steps, {len(program.operations)} operations, into {folder}")
         return
     with Progress(quiet=log_level == "quiet", debug=log_level == "debug") as progress:
-        progress.report.diagnostics = _show_diagnostics
+        progress.report.diagnostics = show_diagnostics
         going = Run(
             loaded.program,
             script,
@@ -185,12 +168,12 @@ def check(scripts: tuple[Path, ...], as_json: bool, settings: tuple[str, ...], d
     errors = warnings = 0
     found = []
     for script in scripts:
-        loaded = load_script(script, _overrides(settings))
+        loaded = load_script(script, overrides_of(settings))
         errors += sum(d.severity is Severity.ERROR for d in loaded.diagnostics)
         warnings += sum(d.severity is Severity.WARNING for d in loaded.diagnostics)
         found += loaded.diagnostics
         if not as_json:
-            _show_diagnostics(loaded)
+            show_diagnostics(loaded)
     if as_json:
         click.echo(render_json(found), nl=False)
     else:
@@ -230,7 +213,7 @@ def fmt(scripts: tuple[Path, ...], only_check: bool, diff: bool) -> None:
         text = script.read_text(encoding="utf-8")
         formatted = format_source(text)
         if formatted is None:
-            _show_diagnostics(load_script(script))
+            show_diagnostics(load_script(script))
             raise Failure(f"{script}: not formatted; mend the errors above first")
         if formatted == text:
             continue
@@ -261,7 +244,7 @@ def verify(folder: Path) -> None:
     programs = []
     for script in scripts:
         loaded = load_script(folder / script, overrides)
-        _show_diagnostics(loaded)
+        show_diagnostics(loaded)
         if loaded.program is None:
             raise Failure(f"{folder}: {script} does not pass the checks of this version")
         programs.append(loaded.program)
@@ -354,7 +337,7 @@ def list_settings(markdown: bool, as_json: bool) -> None:
             click.echo(f"{path:<26}{spec.default!s:<10}{span_text(spec)}\n{'':<26}{spec.help}")
 
 
-for _verb in (convert, info, render):
+for _verb in (convert, evaluate, info, plan, render):
     main.add_command(_verb)
 
 

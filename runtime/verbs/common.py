@@ -1,5 +1,6 @@
 """What all verbs share: failures that the user can mend, told in one message."""
 
+import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -37,3 +38,28 @@ def mendable(verb: Callable[..., None]) -> Callable[..., None]:
             raise
 
     return wrapped
+
+
+def overrides_of(values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """What `--set NAME=VALUE` gives, apart.
+
+    Raises:
+        click.BadParameter: it is of another form.
+    """
+    pairs = []
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not equals or not name.strip() or not text.strip():
+            raise click.BadParameter(
+                f"expected NAME=VALUE, e.g. lr.position=0.005 or lift=0.5, got {value!r}", param_hint="--set"
+            )
+        pairs.append((name.strip(), text.strip()))
+    return tuple(pairs)
+
+
+def show_diagnostics(loaded: Any) -> None:
+    """Everything that the checker found, with lines and carets, on standard error."""
+    from interactive3d.dsl.render import render_terminal
+
+    if loaded.diagnostics:
+        click.echo(render_terminal(loaded.diagnostics, loaded.sources, color=sys.stderr.isatty()), err=True, nl=False)
