@@ -1,0 +1,90 @@
+"""A CLIP model of transformers as the judge of pictures against texts (paper table 1: CLIP R-Precision)."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from interactive3d.runtime.guidance.large.loading import quiet_libraries, resolve
+from interactive3d.runtime.guidance.large.problems import LargeModelProblem, hub_problem
+
+WHAT_FOR = "judge clip"
+# What CLIP's pictures were normalised with, where a model does not say.
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+
+
+class ClipJudge:
+    """Likeness of pictures and texts by CLIP. Make one with ``load``."""
+
+    def __init__(self, model: Any, tokenizer: Any, name: str, mean: tuple[float, ...], deviation: tuple[float, ...]):
+        self.model, self.tokenizer, self.name = model, tokenizer, name
+        self.side = int(model.config.vision_config.image_size)
+        self.mean, self.deviation = mean, deviation
+
+    @classmethod
+    def load(cls, asked: str, folder: Path = Path(), device: torch.device | str = "cpu") -> "ClipJudge":
+        """The model of a hub id or a folder.
+
+        Raises:
+            LargeModelProblem: not installed, missing, gated, offline, not a CLIP, or weights that are no safetensors.
+        """
+        quiet_libraries(WHAT_FOR)
+        from transformers import AutoConfig, AutoTokenizer, CLIPModel
+
+        source = resolve(asked, folder, WHAT_FOR, marker="config.json")
+        try:
+            kind = AutoConfig.from_pretrained(source).model_type
+            if kind != "clip":
+                raise LargeModelProblem(
+                    f"{WHAT_FOR}: {asked!r} is a {kind} model; name a CLIP of transformers, such as openai/clip-vit-base-patch32 or "
+                    f"laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
+                )
+            model = CLIPModel.from_pretrained(source, use_safetensors=True)
+            tokenizer = AutoTokenizer.from_pretrained(source)
+        except LargeModelProblem:
+            raise
+        except Exception as error:
+            known = hub_problem(error, asked, WHAT_FOR) or (
+                error.__cause__ and hub_problem(error.__cause__, asked, WHAT_FOR)
+            )  # type: ignore[arg-type]
+            raise known or LargeModelProblem(
+                f"{WHAT_FOR}: {asked!r} cannot be loaded from {source}: {str(error).strip().splitlines()[0]}; name the id or the folder "
+                f"of a CLIP model with safetensors"
+            ) from error
+        mean, deviation = _normalisation(source)
+        return cls(model.eval().to(device), tokenizer, f"clip:{asked}", mean, deviation)
+
+    @torch.no_grad()
+    def score(self, images: Float[Tensor, "b 3 h w"], prompts: list[str]) -> Float[Tensor, "b p"]:
+        """CLIP's logits: scaled cosine of picture and text. Pictures are 0 .. 1, square, of any size."""
+        device = next(self.model.parameters()).device
+        tokens = self.tokenizer(prompts, padding=True, truncation=True, return_tensors="pt").to(device)
+        small = F.interpolate(
+            images.float(), (self.side, self.side), mode="bicubic", antialias=True, align_corners=False
+        )
+        mean, deviation = (torch.tensor(v).view(3, 1, 1) for v in (self.mean, self.deviation))
+        pixels = ((small.clamp(0, 1) - mean) / deviation).to(device)
+        return self.model(
+            input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, pixel_values=pixels
+        ).logits_per_image.cpu()
+
+
+def _normalisation(source: Path | str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    path = source / "preprocessor_config.json" if isinstance(source, Path) else None
+    if path is None:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
+        try:
+            path = Path(hf_hub_download(str(source), "preprocessor_config.json"))
+        except (EntryNotFoundError, HfHubHTTPError):
+            return MEAN, DEVIATION
+    if not path.is_file():
+        return MEAN, DEVIATION
+    said = json.loads(path.read_text(encoding="utf-8"))
+    return tuple(said.get("image_mean", MEAN)), tuple(said.get("image_std", DEVIATION))
