@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,6 +58,9 @@ def camera_of(view: OrbitView | None) -> Camera:
         view.target if view.target is not None else (0.0, 0.0, 0.0),
     )
 
+
+Note = tuple[str, dict[str, Any]]
+"""What the contact sheet keeps of an interaction, under the stem of its files."""
 
 Scene = GaussianModel | HashGridField
 """What a picture shows: splats, or the field that they have become."""
@@ -235,14 +240,7 @@ class ContactSheet:
 
     def write(self, path: Path, final: RunState, heading: str) -> None:
         """The sheet: a row for each interaction, and the object at the end."""
-        rows = []
-        for note_path in sorted(self.folder.glob("*.json")):
-            note = json.loads(note_path.read_text())
-            files = [(w, i) for w in note["states"] for i in range(len(SHEET_VIEWS))]
-            images = [load_picture(self.folder / f"{note_path.stem}_{w}_{i}.png") for w, i in files]
-            captions = [w if i == 0 else "" for w, i in files]
-            title = f"step {note['step']}: {_shortened(note['text'])}"
-            rows.append(SheetRow(title=title, subtitle=note["done"], images=images, captions=captions))
+        rows = [self._row(together) for together in self._grouped()]
         if len(final.model):
             around = [_sheet_picture(scene_of(final), azimuth, TURNTABLE_ELEVATION) for azimuth in END_AZIMUTHS]
             captions = [f"azimuth {azimuth:.0f}" for azimuth in END_AZIMUTHS]
@@ -251,6 +249,31 @@ class ContactSheet:
                 SheetRow(title=f"step {final.step}: the end", subtitle=subtitle, images=around, captions=captions)
             )
         contact_sheet(rows, path, heading=heading, tile=SHEET_SIZE)
+
+    def _grouped(self) -> list[list[Note]]:
+        """The interactions, those of one kind at one step together: the stripes of a gesture are one thing to see."""
+        notes = [(path.stem, json.loads(path.read_text())) for path in sorted(self.folder.glob("*.json"))]
+        notes.sort(key=lambda note: (note[1]["step"], note[0]))
+        kinds = groupby(notes, key=lambda note: (note[1]["step"], _kind(note[1]["text"]), len(note[1]["states"])))
+        return [list(together) for _, together in kinds]
+
+    def _row(self, together: list[Note]) -> SheetRow:
+        """From before the first of them to after the last."""
+        (first, note), last = together[0], together[-1][0]
+        files = [
+            (first if word == "before" else last, word, i) for word in note["states"] for i in range(len(SHEET_VIEWS))
+        ]
+        images = [load_picture(self.folder / f"{stem}_{word}_{i}.png") for stem, word, i in files]
+        captions = [word if i == 0 else "" for _, word, i in files]
+        title = f"step {note['step']}: {_shortened(note['text'])}"
+        others = len(together) - 1
+        done = note["done"] + (f"; and {others} more of the kind" if others else "")
+        return SheetRow(title=title, subtitle=done, images=images, captions=captions)
+
+
+def _kind(text: str) -> str:
+    """The keyword of an operation's text."""
+    return (text.split(" ", 4)[3:4] or [text])[0] if text.startswith("at step ") else text.split(" ", 1)[0]
 
 
 def _sheet_picture(scene: Scene, azimuth: float, elevation: float) -> UInt8[np.ndarray, "h w 3"]:
