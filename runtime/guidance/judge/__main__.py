@@ -13,7 +13,7 @@ def main(arguments: list[str] | None = None) -> int:
     trainer.add_argument("--out", type=Path, required=True, help="folder for config.json and model.safetensors")
     trainer.add_argument("--work", type=Path, default=None, help="folder for renders and the state to resume from")
     trainer.add_argument("--minutes", type=float, default=12.0)
-    trainer.add_argument("--steps", type=int, default=3000)
+    trainer.add_argument("--steps", type=int, default=4500)
     trainer.add_argument("--objects", type=int, default=1040)
     trainer.add_argument("--threads", type=int, default=1)
     measurer = commands.add_parser("measure", help="accuracy on unseen renders, clean and degraded")

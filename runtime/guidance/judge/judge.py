@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from interactive3d.runtime.guidance.judge.network import JudgeConfig, JudgeNetwork
+from interactive3d.runtime.guidance.judge.network import JudgeConfig, JudgeNetwork, Seen
 from interactive3d.runtime.guidance.objects.captions import parse
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -61,9 +61,9 @@ class Judge:
     def score(self, images: Float[Tensor, "b 3 h w"], prompts: list[str]) -> Float[Tensor, "b p"]:
         """Logits of how well each prompt fits each picture: likeness of the embeddings, plus what the attribute heads say of the
         kind and the colours that the prompt names (log-probabilities)."""
-        embedding, features = self.network.picture(self._fit(images))
+        seen = self.network.picture(self._fit(images))
         texts = self.network.text(self.network.tokens(prompts))
-        return self.network.log_scale.exp() * embedding @ texts.T + self._named(features, prompts)
+        return self.network.log_scale.exp() * seen.embedding @ texts.T + self._named(seen, prompts)
 
     def rank(self, images: Float[Tensor, "v 3 h w"], prompts: list[str]) -> Int[Tensor, "p"]:
         """Prompts from the best to the worst for the views of one object, by mean score."""
@@ -72,12 +72,13 @@ class Judge:
     @torch.no_grad()
     def attributes(self, images: Float[Tensor, "b 3 h w"]) -> Attributes:
         """Probabilities of the kind and of the main colour of each picture."""
-        _, features = self.network.picture(self._fit(images))
+        features = self.network.picture(self._fit(images)).features
         return Attributes(self.network.kind_head(features).softmax(1), self.network.colour_head(features).softmax(1))
 
     @torch.no_grad()
     def part_colour(self, images: Float[Tensor, "b 3 h w"], kind: str, part: str) -> Float[Tensor, "b c"]:
-        """Probabilities of the colour of a part, for pictures of objects of this kind.
+        """Probabilities that a part shows and has a colour, for pictures of objects of this kind; what is missing to 1 is the
+        probability that it does not show, so that a sum over views is led by those that see it.
 
         Raises:
             ValueError: the kind has no such part.
@@ -86,9 +87,12 @@ class Judge:
         if (kind, part) not in names:
             known = ", ".join(p for k, p in names if k == kind) or "no parts"
             raise ValueError(f"part: a {kind} has {known}, got {part!r}")
-        _, features = self.network.picture(self._fit(images))
-        asked = torch.full((len(features),), names.index((kind, part)), device=features.device)
-        return self.network.part_head(features, asked).softmax(1)
+        seen = self.network.picture(self._fit(images))
+        return self._part(self.network.part_head.look(seen.maps), names.index((kind, part))).softmax(1)[:, :-1]
+
+    def _part(self, places: Tensor, part: int) -> Tensor:
+        rows = torch.arange(len(places), device=places.device)
+        return self.network.part_head(places, rows, torch.full_like(rows, part))
 
     def _fit(self, images: Tensor) -> Tensor:
         if images.dim() != 4 or images.shape[1] != 3:
@@ -100,19 +104,21 @@ class Judge:
         # Averages over areas, so that a picture enlarged by a whole factor scores as it did before.
         return functional.interpolate(images, size=(size, size), mode="area")
 
-    def _named(self, features: Tensor, prompts: list[str]) -> Tensor:
+    def _named(self, seen: Seen, prompts: list[str]) -> Tensor:
         """(B, P) log-probabilities of the kind, the main colour and the named parts' colours of each prompt."""
         config = self.network.config
-        kind = self.network.kind_head(features).log_softmax(1)
-        colour = self.network.colour_head(features).log_softmax(1)
-        total = torch.zeros(len(features), len(prompts), device=features.device)
+        kind = self.network.kind_head(seen.features).log_softmax(1)
+        colour = self.network.colour_head(seen.features).log_softmax(1)
+        places = self.network.part_head.look(seen.maps)
+        total = torch.zeros(len(kind), len(prompts), device=kind.device)
         for column, prompt in enumerate(prompts):
             asked = parse(prompt)
             if asked.kind not in config.kinds:
                 continue
             total[:, column] += kind[:, config.kinds.index(asked.kind)] + colour[:, config.colours.index(asked.colour)]
             for part, name in asked.part_colours:
-                row = torch.full((len(features),), config.parts.index((asked.kind, part)), device=features.device)
-                logits = self.network.part_head(features, row)
-                total[:, column] += logits.log_softmax(1)[:, config.colours.index(name)]
+                told = self._part(places, config.parts.index((asked.kind, part))).softmax(1)
+                # A view that does not show the part says as little for one colour as for another.
+                hidden = told[:, -1] / len(config.colours)
+                total[:, column] += (told[:, config.colours.index(name)] + hidden).log()
         return total

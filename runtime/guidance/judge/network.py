@@ -49,23 +49,52 @@ def feature_count(config: JudgeConfig) -> int:
     return 2 * (config.channels[-1] + config.channels[-2])
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What the picture encoder gives: a unit embedding (B, e), pooled features (B, f) and maps of the last three stages."""
+
+    embedding: Float[Tensor, "b e"]
+    features: Float[Tensor, "b f"]
+    maps: tuple[Tensor, ...]
+
+
 class PartHead(nn.Module):
-    """Colour logits of asked parts: what to look for is learned per part, how colours look is shared by all."""
+    """Colour logits of asked parts, the last for "not seen": every part has learned where to look (attention over the maps, taught
+    by the renders' labels), how colours look is shared by all."""
 
-    def __init__(self, features: int, parts: int, colours: int, width: int = 192) -> None:
+    def __init__(self, config: JudgeConfig, key: int = 48, width: int = 112) -> None:
         super().__init__()
-        self.seen, self.asked = nn.Linear(features, width), nn.Embedding(parts, width)
-        self.gate = nn.Embedding(parts, width)
-        self.hidden, self.colour = nn.Linear(width, width), nn.Linear(width, colours)
-        nn.init.zeros_(self.gate.weight)
+        self.key = key
+        self.project = nn.ModuleList(nn.Conv2d(channels, key + width, 1) for channels in config.channels[-3:])
+        self.asked, self.about = nn.Embedding(len(config.parts), key), nn.Embedding(len(config.parts), width)
+        self.hidden, self.colour = nn.Linear(width, width), nn.Linear(width, len(config.colours) + 1)
+        nn.init.zeros_(self.about.weight)
 
-    def forward(self, features: Float[Tensor, "n f"], parts: Int[Tensor, "n"]) -> Float[Tensor, "n c"]:
-        mixed = functional.relu(self.seen(features) * (1 + self.gate(parts)) + self.asked(parts))
-        return self.colour(functional.relu(self.hidden(mixed)))
+    def look(self, maps: tuple[Tensor, ...]) -> Float[Tensor, "b d p"]:
+        """Keys and values of every place, made once per picture."""
+        size = maps[0].shape[-2:]
+        levels = [project(level) for project, level in zip(self.project, maps, strict=True)]
+        spread = [functional.interpolate(level, size=size, mode="nearest") for level in levels[1:]]
+        return (levels[0] + sum(spread)).flatten(2)
+
+    def forward(
+        self, places: Float[Tensor, "b d p"], rows: Int[Tensor, "n"], parts: Int[Tensor, "n"]
+    ) -> Float[Tensor, "n c+1"]:
+        """`places` from `look`; `rows` are the pictures asked about, `parts` the numbers of the parts in the configuration."""
+        weights, values = self.attention(places, rows, parts).exp(), places[:, self.key :][rows]
+        found = functional.relu(torch.einsum("np,nvp->nv", weights, functional.relu(values)) + self.about(parts))
+        return self.colour(functional.relu(self.hidden(found)))
+
+    def attention(
+        self, places: Float[Tensor, "b d p"], rows: Int[Tensor, "n"], parts: Int[Tensor, "n"]
+    ) -> Float[Tensor, "n p"]:
+        """Log-probabilities of where each asked part is."""
+        keys = places[:, : self.key][rows]
+        return torch.einsum("nk,nkp->np", self.asked(parts), keys).mul(self.key**-0.5).log_softmax(1)
 
 
 class PictureEncoder(nn.Module):
-    """(B, 3, 64, 64) in 0..1 -> a unit embedding and the features of the attribute heads."""
+    """(B, 3, 64, 64) in 0..1 -> `Seen`."""
 
     def __init__(self, config: JudgeConfig) -> None:
         super().__init__()
@@ -79,17 +108,24 @@ class PictureEncoder(nn.Module):
         self.body = nn.Sequential(*layers)
         self.embed = nn.Linear(feature_count(config), config.embedding)
 
-    def forward(self, images: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b e"], Float[Tensor, "b f"]]:
-        maps, pooled = images * 2 - 1, []
+    def forward(self, images: Float[Tensor, "b 3 s s"]) -> Seen:
+        here, maps = images * 2 - 1, []
+        ends = {len(self.body) - 1 - 6 * back for back in range(3)}
         for index, layer in enumerate(self.body):
-            maps = layer(maps)
-            if index in (
-                len(self.body) - 7,
-                len(self.body) - 1,
-            ):  # the ends of the last two stages: colours, and what they are on
-                pooled = [maps.mean((2, 3)), maps.amax((2, 3)), *pooled]
+            here = layer(here)
+            if index in ends:
+                maps.append(here)
+        pooled = [pool(level) for level in (maps[-1], maps[-2]) for pool in (_mean, _largest)]
         features = torch.cat(pooled, dim=1)
-        return functional.normalize(self.embed(features), dim=1), features
+        return Seen(functional.normalize(self.embed(features), dim=1), features, tuple(maps))
+
+
+def _mean(maps: Tensor) -> Tensor:
+    return maps.mean((2, 3))
+
+
+def _largest(maps: Tensor) -> Tensor:
+    return maps.amax((2, 3))
 
 
 class TextEncoder(nn.Module):
@@ -123,7 +159,7 @@ class JudgeNetwork(nn.Module):
         features = feature_count(config)
         self.kind_head = nn.Linear(features, len(config.kinds))
         self.colour_head = nn.Linear(features, len(config.colours))
-        self.part_head = PartHead(features, len(config.parts), len(config.colours))
+        self.part_head = PartHead(config)
         self.log_scale = nn.Parameter(torch.tensor(2.7))
         self._number = {word: index + 2 for index, word in enumerate(config.words)}
 

@@ -20,8 +20,12 @@ SEED = 771_000_000
 """Far from the seeds of the prior's data."""
 VIEWS = 3
 STORED = 128
+PLACES = 16
+"""Side of the grid on which the judge says where a part is."""
 VISIBLE = 40
 """Pixels of the stored size that a part must show for its colour to be judged."""
+HIDDEN = 6
+"""Pixels of the stored size up to which a part counts as not seen; between the two nothing is asked."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,11 @@ def altered(description: Description, rng: random.Random) -> Description:
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures with their right texts, as many wrong ones, and what the attribute heads should say (-1: not to be judged)."""
+    """Pictures with their right texts, as many wrong ones, and what the attribute heads should say (-1: not to be judged).
+
+    `parts` (B, P) is the number of a named part's colour, or the number of colours where the part does not show. `sights` are all
+    parts that show: rows (S), parts (S), and `covers` (S, 16 * 16), how much of each place the part covers.
+    """
 
     images: Float[Tensor, "b 3 64 64"]
     texts: list[str]
@@ -118,6 +126,17 @@ class Batch:
     kinds: Tensor
     colours: Tensor
     parts: Tensor
+    sights: tuple[Tensor, Tensor]
+    covers: Float[Tensor, "s 256"]
+
+
+def _named_look(kind: str, options: tuple[str, ...], rng: random.Random) -> Description:
+    """A random look, more often with named parts than the prior's are: the first drawn of four that names one, or the last."""
+    for _ in range(4):
+        description = describe(kind, options, rng)
+        if description.part_colours:
+            break
+    return description
 
 
 def draw_batch(
@@ -130,17 +149,27 @@ def draw_batch(
 ) -> Batch:
     """A random batch in random looks, a share of it degraded."""
     ids = [rng.randrange(len(renders.labels)) for _ in range(size)]
-    descriptions = [describe(renders.kinds[i // VIEWS], renders.options[i // VIEWS], rng) for i in ids]
+    descriptions = [_named_look(renders.kinds[i // VIEWS], renders.options[i // VIEWS], rng) for i in ids]
     images = coloured(renders, ids, descriptions, generator, degrade_share)
     names = list(COLOURS)
     wanted = torch.full((size, len(parts)), -1)
     column = {part: index for index, part in enumerate(parts)}
+    rows, shown, covers = [], [], []
     for row, (image, description) in enumerate(zip(ids, descriptions, strict=True)):
-        seen = np.bincount(renders.labels[image].reshape(-1), minlength=16)
-        named = dict(description.part_colours)
-        for part, name in named.items():  # named ones alone: what follows from the kind would be guessed, not seen
-            if seen[KINDS_WORDS[description.kind].parts[part].slot] >= VISIBLE:
-                wanted[row, column[description.kind, part]] = names.index(name)
+        labels, named = renders.labels[image], dict(description.part_colours)
+        seen = np.bincount(labels.reshape(-1), minlength=16)
+        for part, word in KINDS_WORDS[description.kind].parts.items():
+            index = column[description.kind, part]
+            if seen[word.slot] >= VISIBLE:
+                rows.append(row)
+                shown.append(index)
+                cells = labels.reshape(PLACES, STORED // PLACES, PLACES, STORED // PLACES) == word.slot
+                covers.append(cells.mean((1, 3), dtype=np.float32).reshape(-1))
+            if part in named:  # named ones alone: what follows from the kind would be guessed, not seen
+                if seen[word.slot] >= VISIBLE:
+                    wanted[row, index] = names.index(named[part])
+                elif seen[word.slot] <= HIDDEN:
+                    wanted[row, index] = len(names)
     return Batch(
         images,
         [caption(description, rng) for description in descriptions],
@@ -148,6 +177,8 @@ def draw_batch(
         torch.tensor([KINDS.index(description.kind) for description in descriptions]),
         torch.tensor([names.index(description.colour) for description in descriptions]),
         wanted,
+        (torch.tensor(rows, dtype=torch.long), torch.tensor(shown, dtype=torch.long)),
+        torch.from_numpy(np.stack(covers)) if covers else torch.zeros(0, PLACES**2),
     )
 
 

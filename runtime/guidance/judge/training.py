@@ -20,7 +20,7 @@ class Training:
     """How a judge is trained. `minutes` counts this call only; `steps` is where the learning rate reaches zero."""
 
     minutes: float = 12.0
-    steps: int = 3000
+    steps: int = 4500
     batch: int = 64
     objects: int = 1040
     rate: float = 2e-3
@@ -29,18 +29,22 @@ class Training:
 
 def losses(network: JudgeNetwork, batch: Batch) -> dict[str, Tensor]:
     """Contrastive loss against all texts of the batch, right and wrong, and cross-entropies of the attribute heads."""
-    embedding, features = network.picture(batch.images)
+    seen = network.picture(batch.images)
     texts = network.text(network.tokens([*batch.texts, *batch.wrong]))
-    logits = network.log_scale.exp() * embedding @ texts.T
+    logits = network.log_scale.exp() * seen.embedding @ texts.T
     target = torch.arange(len(batch.texts))
     found = {
         "match": functional.cross_entropy(logits, target)
         + 0.5 * functional.cross_entropy(logits[:, : len(target)].T, target),
-        "kind": functional.cross_entropy(network.kind_head(features), batch.kinds),
-        "colour": functional.cross_entropy(network.colour_head(features), batch.colours),
+        "kind": functional.cross_entropy(network.kind_head(seen.features), batch.kinds),
+        "colour": functional.cross_entropy(network.colour_head(seen.features), batch.colours),
     }
     rows, parts = torch.nonzero(batch.parts >= 0, as_tuple=True)
-    found["part"] = functional.cross_entropy(network.part_head(features[rows], parts), batch.parts[rows, parts])
+    places = network.part_head.look(seen.maps)
+    told = network.part_head(places, rows, parts)
+    found["part"] = functional.cross_entropy(told, batch.parts[rows, parts])
+    share = batch.covers / batch.covers.sum(1, keepdim=True).clamp(min=1e-6)
+    found["place"] = -(share * network.part_head.attention(places, *batch.sights)).sum(1).mean()
     return found
 
 
@@ -69,7 +73,7 @@ def train(
         optimizer.load_state_dict(saved["optimizer"])
         step = saved["step"]
     started, network_mode = time.monotonic(), network.train()
-    shown = dict.fromkeys(("match", "kind", "colour", "part"), 0.0)
+    shown = dict.fromkeys(("match", "kind", "colour", "part", "place"), 0.0)
     while step < settings.steps and time.monotonic() - started < settings.minutes * 60:
         rng, generator = random.Random(settings.seed * 1_000_003 + step), torch.Generator().manual_seed(step)
         share = 0.2 + 0.6 * step / settings.steps  # easy pictures first: kinds are learned several times as fast
@@ -78,7 +82,7 @@ def train(
             group["lr"] = rate_at(step, settings)
         found = losses(network_mode, batch)
         optimizer.zero_grad(set_to_none=True)
-        (found["match"] + found["kind"] + found["colour"] + found["part"]).backward()
+        sum(found.values()).backward()
         optimizer.step()
         with torch.no_grad():
             network.log_scale.clamp_(max=4.0)
