@@ -107,7 +107,8 @@ def take() -> None:
     from interactive3d.runtime.settings import Settings
     from interactive3d.runtime.view.app import Window
     from interactive3d.runtime.view.gestures import Gizmo, Tool
-    from interactive3d.runtime.view.studio import Project, Studio
+    from interactive3d.runtime.view.project import Project
+    from interactive3d.runtime.view.studio import Studio
     from interactive3d.runtime.view.worker import Worker
 
     folder = Path(tempfile.mkdtemp())

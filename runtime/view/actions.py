@@ -36,13 +36,14 @@ class Actions:
             "grow": lambda: studio.grow(GROW_BY),
             "shrink": lambda: studio.grow(-GROW_BY),
             "hide": studio.hide,
-            "show_all": lambda: setattr(studio, "hidden", None),
+            "show_all": studio.show_all,
             "remove": self._remove,
             "tool_look": lambda: self._take(Tool.ORBIT),
             "tool_select": lambda: self._take(Tool.CLICK),
             "tool_rectangle": lambda: self._take(Tool.RECTANGLE),
             "tool_lasso": lambda: self._take(Tool.LASSO),
             "tool_brush": lambda: self._take(Tool.BRUSH),
+            "tool_color": lambda: self._take(Tool.COLOR),
             "tool_drag": lambda: self._take(Tool.DRAG),
             "gizmo_move": lambda: self._gizmo(Gizmo.MOVE),
             "gizmo_rotate": lambda: self._gizmo(Gizmo.ROTATE),
@@ -50,6 +51,8 @@ class Actions:
             "semantic_edit": self._edit,
             "focus": studio.focus,
             "reset_view": studio.reset_view,
+            "add_view": lambda: studio.set_path(studio.path.with_key(studio.camera)),
+            "copy_picture": lambda: window.recording.copy_picture(),
             "grid": lambda: setattr(studio, "grid", not studio.grid),
             "panels": lambda: window.toggle_panels(),
             "screenshot": lambda: window.recording.screenshot(),
@@ -77,7 +80,7 @@ class Actions:
     def _gizmo(self, kind: Gizmo) -> None:
         studio = self.window.studio
         studio.gizmo = Gizmo.NONE if studio.gizmo is kind else kind
-        if studio.selection is None:
+        if studio.selection is None and studio.region is None:
             studio.say("the gizmo stands on the selection: select something first")
 
     def _leave(self) -> None:
@@ -88,6 +91,8 @@ class Actions:
             studio.gizmo = Gizmo.NONE
         elif studio.selection is not None:
             studio.select(None)
+        elif studio.region is not None:
+            studio.place_region(None)
         else:
             studio.tool = Tool.ORBIT
 

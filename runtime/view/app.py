@@ -14,11 +14,14 @@ from imgui_bundle.glfw_utils import glfw  # the library that the window itself u
 
 from interactive3d.runtime.output.pictures import save_picture
 from interactive3d.runtime.view.actions import Actions
+from interactive3d.runtime.view.costs import Costs
 from interactive3d.runtime.view.keymap import MODIFIERS, KeymapProblem, read_keymap
+from interactive3d.runtime.view.panels.camera_panel import CameraPanel
 from interactive3d.runtime.view.panels.palette import Palette
+from interactive3d.runtime.view.panels.parts_panel import PartsPanel
 from interactive3d.runtime.view.panels.recording_panel import RecordingPanel
 from interactive3d.runtime.view.panels.report_panels import AboutPanel, LogPanel, PlotsPanel, draw_failures, draw_keys
-from interactive3d.runtime.view.panels.run_panel import PartsPanel, RunPanel
+from interactive3d.runtime.view.panels.run_panel import RunPanel
 from interactive3d.runtime.view.panels.script_panel import ScriptPanel
 from interactive3d.runtime.view.panels.settings_panel import SettingsPanel
 from interactive3d.runtime.view.panels.viewport_panel import ViewportPanel
@@ -74,9 +77,8 @@ class Window:
         self._keys_shown = False
         self._last_event = time.monotonic()
         self._started = time.perf_counter()
-        self._busy = 0.0
-        self._busy_since = time.perf_counter()
         self.capture_to: Path | None = None
+        self.each_frame: Callable[[], None] = lambda: None
         self.failed_panels: dict[str, str] = {}
         try:
             studio.keymap = read_keymap(config / "keys.json")
@@ -84,12 +86,13 @@ class Window:
             studio.fail(str(problem), "the default keys are in use")
         self.actions = Actions(self)
         self.run_panel = RunPanel(studio)
-        self.parts = PartsPanel(studio)
         self.settings = SettingsPanel(studio)
         self.script = ScriptPanel(studio)
+        self.parts = PartsPanel(studio, self.script)
         self.plots = PlotsPanel(studio)
         self.log = LogPanel(studio)
         self.recording = RecordingPanel(studio)
+        self.cameras = CameraPanel(studio)
         self.palette = Palette(studio, self.actions)
         self.viewport: Viewport | None = None
         self.view: ViewportPanel | None = None
@@ -99,29 +102,22 @@ class Window:
     # -- the loop -------------------------------------------------------------------------------------------------------
     def run(self) -> None:
         """Show the window until it is closed."""
-        render = immapp.manual_render
+        render, costs = immapp.manual_render, Costs()
         addons = immapp.AddOnsParams(with_implot=True)
         render.setup_from_runner_params(self.params, addons)
         try:
             while not self.params.app_shall_exit:
-                started, worked = time.perf_counter(), time.thread_time()
+                started = time.perf_counter()
                 render.render()
                 self.studio.frame_seconds.append(time.perf_counter() - started)
-                self._measure(time.thread_time() - worked)
+                costs.update([*self.studio.thread_ids, *(self.viewport.thread_ids if self.viewport else ())])
+                self.studio.window_share = costs.share
                 self._rest(started)
         finally:
             self.recording.close()
             if self.viewport is not None:
                 self.viewport.close()
             render.tear_down()
-
-    def _measure(self, seconds: float) -> None:
-        """The share of one core that the window's own thread takes; a software renderer's threads come on top."""
-        self._busy += seconds
-        now = time.perf_counter()
-        if now - self._busy_since > 1.0:
-            self.studio.window_share = self._busy / (now - self._busy_since)
-            self._busy, self._busy_since = 0.0, now
 
     def _rest(self, started: float) -> None:
         """Wait for the next frame, for an event or for news, with Python's lock free."""
@@ -140,7 +136,16 @@ class Window:
     def wakeful(self) -> bool:
         """Whether something is going on that wants every frame."""
         settling = self.viewport is not None and not self.viewport.settled
-        return settling or not self.studio.current or time.monotonic() - self._last_event < AWAKE_SECONDS
+        return (
+            settling
+            or self.cameras.playing
+            or not self.studio.current
+            or time.monotonic() - self._last_event < AWAKE_SECONDS
+        )
+
+    def wake(self) -> None:
+        """Keep the window's full speed for a while, as after an event."""
+        self._last_event = time.monotonic()
 
     def _note_events(self) -> None:
         io = imgui.get_io()
@@ -199,6 +204,7 @@ class Window:
             ("Log", "below", self.log.draw),
             ("Parts", "side", self.parts.draw),
             ("Record", "side", self.recording.draw),
+            ("Cameras", "side", self.cameras.draw),
             ("About", "side", lambda: self.about.draw() if self.about else None),
             ("Settings", "side below", self.settings.draw),
             ("Script", "side below", self.script.draw),
@@ -257,8 +263,10 @@ class Window:
 
     # -- every frame ----------------------------------------------------------------------------------------------------
     def _gui(self) -> None:
+        self.each_frame()
         self.studio.refresh()
         self.script.watch()
+        self.recording.settle()
         self._note_events()
         self._shortcuts()
         self._keys_shown = draw_keys(self.studio, self._keys_shown)
@@ -308,6 +316,10 @@ class Window:
             _, studio.grid = imgui.menu_item("Floor", "g", studio.grid)
             _, studio.dots = imgui.menu_item("Blobs as dots", "", studio.dots)
             _, studio.show_parts = imgui.menu_item("Outlines of parts", "", studio.show_parts)
+            _, studio.show_regions = imgui.menu_item("Refined regions", "", studio.show_regions)
+            _, studio.show_cameras = imgui.menu_item("Cameras", "", studio.show_cameras)
+            if studio.mesh is not None:
+                _, studio.show_mesh = imgui.menu_item("The mesh itself", "", studio.show_mesh)
             imgui.separator()
             for window in self.params.docking_params.dockable_windows[1:]:
                 _, window.is_visible = imgui.menu_item(window.label, "", window.is_visible)
@@ -335,7 +347,7 @@ class Window:
             imgui.same_line(0, 24)
             imgui.text(f"loss {state.metrics.loss:.4g}")
         imgui.same_line(0, 24)
-        imgui.text_colored(MUTED, f"window {100 * studio.window_share:.0f} % of a core")
+        imgui.text_colored(MUTED, f"window {100 * studio.window_share:.0f} % of the machine")
         frames = list(studio.frame_seconds)[-30:]
         if frames:
             imgui.same_line(0, 24)

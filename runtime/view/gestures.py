@@ -27,6 +27,7 @@ class Tool(Enum):
     RECTANGLE = "Rectangle"
     LASSO = "Lasso"
     BRUSH = "Brush"
+    COLOR = "Colour"
     DRAG = "Drag"
 
 

@@ -1,42 +1,54 @@
 """Undo and redo of everything a hand does, selections among them, in one order.
 
-Operations are undone by the engine, which restores parameters and moments exactly; selections are the window's own.
+Operations are undone by the engine, which restores parameters and moments exactly; what is marked is the window's own.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from interactive3d.dsl.operations import PartExpression
+from interactive3d.runtime.view.camera_keys import CameraKeys
+from interactive3d.runtime.view.regions import Region
 
 
 @dataclass(frozen=True, kw_only=True)
-class Selected:
-    """The selection changed from one query to another."""
+class Marks:
+    """What the hand has marked and the run knows nothing of: what is selected, what is hidden, a region, a camera path."""
 
-    before: PartExpression | None
-    after: PartExpression | None
+    selection: PartExpression | None = None
+    hidden: PartExpression | None = None
+    region: Region | None = None
+    path: CameraKeys = field(default_factory=CameraKeys)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marked:
+    """The marks changed."""
+
+    before: Marks
+    after: Marks
 
 
 @dataclass(frozen=True, kw_only=True)
 class Operated:
     """An operation was submitted; the selection may have followed what it moved."""
 
-    before: PartExpression | None
-    after: PartExpression | None
+    before: Marks
+    after: Marks
     text: str
 
 
 class History:
-    """Two stacks. ``undo`` and ``redo`` say what the selection is to be, after the engine was asked to go back or forth."""
+    """Two stacks. ``undo`` and ``redo`` say what the marks are to be, after the engine was asked to go back or forth."""
 
     def __init__(self, undo: Callable[[], None], redo: Callable[[], None]) -> None:
         self._engine_undo, self._engine_redo = undo, redo
-        self._done: list[Selected | Operated] = []
-        self._undone: list[Selected | Operated] = []
+        self._done: list[Marked | Operated] = []
+        self._undone: list[Marked | Operated] = []
 
-    def note(self, entry: Selected | Operated) -> None:
+    def note(self, entry: Marked | Operated) -> None:
         """Something was done; what had been undone can no longer come back."""
-        if isinstance(entry, Selected) and entry.before == entry.after:
+        if isinstance(entry, Marked) and entry.before == entry.after:
             return
         self._done.append(entry)
         self._undone.clear()
@@ -51,22 +63,22 @@ class History:
         """Whether something was taken back."""
         return bool(self._undone)
 
-    def undo(self) -> tuple[bool, PartExpression | None]:
-        """Take back the newest entry: whether there was one, and the selection after it."""
+    def undo(self) -> Marks | None:
+        """Take back the newest entry: the marks after it; None when there was none."""
         if not self._done:
-            return False, None
+            return None
         entry = self._done.pop()
         self._undone.append(entry)
         if isinstance(entry, Operated):
             self._engine_undo()
-        return True, entry.before
+        return entry.before
 
-    def redo(self) -> tuple[bool, PartExpression | None]:
+    def redo(self) -> Marks | None:
         """Bring back the newest entry taken back."""
         if not self._undone:
-            return False, None
+            return None
         entry = self._undone.pop()
         self._done.append(entry)
         if isinstance(entry, Operated):
             self._engine_redo()
-        return True, entry.after
+        return entry.after

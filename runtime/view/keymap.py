@@ -42,6 +42,7 @@ ACTIONS: tuple[Action, ...] = (
     Action(name="tool_rectangle", help="select by rectangle", group="Tools", keys=("r",)),
     Action(name="tool_lasso", help="select by lasso", group="Tools", keys=("l",)),
     Action(name="tool_brush", help="select by brush", group="Tools", keys=("b",)),
+    Action(name="tool_color", help="select by colour", group="Tools", keys=("k",)),
     Action(name="tool_drag", help="drag the object", group="Tools", keys=("x",)),
     Action(name="gizmo_move", help="gizmo: move", group="Tools", keys=("1",)),
     Action(name="gizmo_rotate", help="gizmo: rotate", group="Tools", keys=("2",)),
@@ -52,6 +53,8 @@ ACTIONS: tuple[Action, ...] = (
     Action(name="grid", help="show the floor", group="View", keys=("g",)),
     Action(name="panels", help="hide the panels", group="View", keys=("tab",)),
     Action(name="screenshot", help="save a screenshot", group="View", keys=("f2",)),
+    Action(name="copy_picture", help="copy a picture of this view", group="View", keys=("shift+f2",)),
+    Action(name="add_view", help="add this view to the camera path", group="View", keys=("p",)),
     Action(name="palette", help="command palette", group="View", keys=("ctrl+p",)),
     Action(name="keys", help="show the keys", group="View", keys=("f1", "shift+slash")),
 )

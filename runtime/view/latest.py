@@ -21,6 +21,7 @@ class Latest(Generic[Job, Result]):
         self._closing = False
         self.busy = False
         self.seconds = 0.0
+        self.thread_id = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -29,6 +30,11 @@ class Latest(Generic[Job, Result]):
         with self._condition:
             self._job = job
             self._condition.notify()
+
+    @property
+    def overtaken(self) -> bool:
+        """Whether a newer job waits, or the end, so that the one being done may be given up."""
+        return self._job is not None or self._closing
 
     @property
     def idle(self) -> bool:
@@ -52,6 +58,7 @@ class Latest(Generic[Job, Result]):
         self._thread.join()
 
     def _run(self) -> None:
+        self.thread_id = threading.get_native_id()
         while True:
             with self._condition:
                 while self._job is None and not self._closing:

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from interactive3d.dsl.program import Program
     from interactive3d.runtime.engine.session import Session
     from interactive3d.runtime.engine.state import RunState
+    from interactive3d.runtime.field import HashGridField
+    from interactive3d.runtime.scene.gaussians import GaussianModel
     from interactive3d.runtime.view.app import Window
+    from interactive3d.runtime.view.meshes import Mesh
 
 PACKAGES = ("moderngl", "imgui_bundle", "glfw")
 
@@ -70,6 +73,7 @@ def open_session(
     program: "Program | None" = None,
     script: Path | None = None,
     running: bool = True,
+    mesh: "Mesh | None" = None,
 ) -> Closed:
     """Open a window on a session and return when it is closed; the step under way is finished first.
 
@@ -82,11 +86,13 @@ def open_session(
     if reason is not None:
         raise NoWindow(reason)
     from interactive3d.runtime.view.app import Window
-    from interactive3d.runtime.view.studio import Project, Studio
+    from interactive3d.runtime.view.project import Project
+    from interactive3d.runtime.view.studio import Studio
     from interactive3d.runtime.view.worker import Worker
 
     worker = Worker(session, running=running and program is not None)
     studio = Studio(worker, Project(title=title, folder=folder, program=program, script=script))
+    studio.mesh = mesh
     try:
         _show(Window(studio, config=config_folder()))
     finally:
@@ -120,21 +126,53 @@ def open_file(path: Path, *, device: str = "cpu") -> Closed:
         raise NoWindow(reason)
     session = still_session(path, device)
     folder = path if path.is_dir() else path.parent
-    return open_session(session, title=path.name, folder=folder.resolve(), running=False)
+    mesh = mesh_of(path)
+    return open_session(session, title=path.name, folder=folder.resolve(), running=False, mesh=mesh)
+
+
+def mesh_of(path: Path) -> "Mesh | None":
+    """The mesh of a file that holds one; None for splats, checkpoints and folders.
+
+    Raises:
+        FileProblem: a mesh that cannot be read.
+    """
+    from interactive3d.runtime.engine.start import MESH_SUFFIXES
+    from interactive3d.runtime.output.ply_header import read_ply_header
+    from interactive3d.runtime.output.problems import open_file
+
+    if path.is_dir():
+        return None
+    if path.suffix.lower() == ".ply":
+        with open_file(path) as (stream, size):
+            if read_ply_header(path, stream, size).element("face") is None:
+                return None
+    elif path.suffix.lower() not in MESH_SUFFIXES:
+        return None
+    from interactive3d.runtime.view.meshes import read_mesh
+
+    return read_mesh(path)
 
 
 def still_session(path: Path, device: str = "cpu") -> "Session":
     """A session that has no steps to take, on what a file holds."""
     from interactive3d.runtime.engine.session import Session
     from interactive3d.runtime.engine.snapshots import load_state
+    from interactive3d.runtime.engine.stage2 import FieldState
     from interactive3d.runtime.engine.start import load_blobs
     from interactive3d.runtime.engine.state import RunState
     from interactive3d.runtime.engine.trainer import Trainer
+    from interactive3d.runtime.field.files import is_field_file, load_field
     from interactive3d.runtime.settings import Settings
 
     found = _scene_file(path)
-    if found.suffix == ".safetensors":
-        model = load_state(found, device)[0].model
+    field = None
+    if found.suffix == ".safetensors" and is_field_file(found):
+        field = FieldState(field=load_field(found, device))
+        model = cell_blobs(field.field)
+    elif found.suffix == ".safetensors":
+        # A checkpoint of stage II holds the field too.
+        seen = load_state(found, device)[0]
+        model, field = seen.model, seen.field
     else:
         model = load_blobs(found).to(device)
     # No steps, so the guidance is never asked.
@@ -147,7 +185,29 @@ def still_session(path: Path, device: str = "cpu") -> "Session":
         folder=found.parent,
         load_blobs=load_blobs,
     )
-    return Session(trainer, (), RunState(step=0, model=model, settings=Settings()))
+    return Session(trainer, (), RunState(step=0, model=model, settings=Settings(), field=field))
+
+
+def cell_blobs(field: "HashGridField") -> "GaussianModel":
+    """A blob for each occupied cell, so that a field without blobs can be framed, picked and compared."""
+    import torch
+
+    from interactive3d.runtime.field.field import cell_centers
+    from interactive3d.runtime.scene.gaussians import GaussianModel
+
+    side = field.occupancy().shape[0]
+    box = torch.tensor([-1.0, -1.0, -1.0, 2.0, 0.0, 0.0, 0.0, 0.0], device=field.device)
+    centers = cell_centers(box, side).reshape(-1, 3)[field.occupancy().reshape(-1).bool()]
+    density, color = field.density_color(centers)
+    solid = density > 1.0
+    centers, color = centers[solid], color[solid]
+    return GaussianModel.create(
+        mean=centers,
+        log_scale=torch.full_like(centers, 1.0 / side).log(),
+        rotation=torch.tensor([1.0, 0.0, 0.0, 0.0], device=field.device).expand(len(centers), 4).contiguous(),
+        color=color.clamp(0, 1),
+        logit_opacity=torch.full((len(centers),), 2.0, device=field.device),
+    )
 
 
 def _scene_file(path: Path) -> Path:

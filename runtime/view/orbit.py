@@ -38,6 +38,19 @@ class OrbitCamera:
         """The camera that renderers take."""
         return Camera.orbit(self.azimuth, self.elevation, self.distance, self.fov, self.target)
 
+    @classmethod
+    def seen_by(cls, camera: Camera) -> "OrbitCamera":
+        """The orbit on which a camera stands."""
+        x, y, z = np.subtract(camera.position, camera.target)
+        distance = math.sqrt(x * x + y * y + z * z)
+        return cls(
+            azimuth=math.degrees(math.atan2(x, z)),
+            elevation=math.degrees(math.asin(min(max(y / distance, -1.0), 1.0))),
+            distance=distance,
+            target=camera.target,
+            fov=camera.fov,
+        )
+
     def orbited(self, dx: float, dy: float) -> "OrbitCamera":
         """After dragging by pixels: the object follows the pointer."""
         elevation = min(max(self.elevation + ORBIT_DEGREES * dy, -STEEPEST), STEEPEST)

@@ -4,6 +4,7 @@ Where OpenGL runs on a graphics card the shader draws, in the window's thread, a
 optimizer's own rasterizer is some five times quicker than the shader, and it can work beside the window: there it paints.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,10 +13,13 @@ from jaxtyping import Bool, Float, UInt8, UInt32
 from torch import Tensor
 
 from interactive3d.kernels.splat_raster import rasterize
-from interactive3d.runtime.field import HashGridField, render_field
+from interactive3d.kernels.volume_render import render_rays
+from interactive3d.runtime.field import HashGridField
+from interactive3d.runtime.field.rendering import VIEW_STOP, camera_rays
 from interactive3d.runtime.scene.camera import Camera
 from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.scene.transforms import transform_rows
+from interactive3d.runtime.view.meshes import Mesh
 from interactive3d.runtime.view.packing import depth_order, flags, pack
 from interactive3d.runtime.view.splats import TINT
 
@@ -23,7 +27,13 @@ DOT_SCALE = 0.004
 PREVIEW_SECONDS = 0.022
 """A picture during a gesture may take this long."""
 
+QUICK_SECONDS = 0.15
+"""What takes no longer is made whole as soon as the hand rests; other pictures become sharper step by step."""
+
 SMALLEST_SHARE = 0.12
+
+BAND_RAYS = 1 << 14
+"""Rays of a field's picture between two looks at whether it is still wanted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +49,10 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True)
 class PaintJob:
-    """A picture that is wanted. ``share`` is the side of the picture made, as a share of the side wanted."""
+    """A picture that is wanted. ``share`` is the side of the picture made, as a share of the side wanted.
+
+    A ``preview`` follows a gesture, and is finished whatever is asked meanwhile, or a quick hand would never see one.
+    """
 
     key: tuple
     model: GaussianModel
@@ -48,7 +61,9 @@ class PaintJob:
     height: int
     look: Look
     share: float = 1.0
+    preview: bool = False
     field: HashGridField | None = None
+    mesh: Mesh | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,20 +103,52 @@ class Sorter:
         return Sorted(job=job, packed=self._packed, flags=marks, order=order)
 
 
+class Overtaken(Exception):
+    """A picture was given up half-way, for a newer one is wanted."""
+
+
 @torch.no_grad()
-def paint(job: PaintJob) -> Painted:
-    """The picture by the rasterizer of the optimizer, or by its volume renderer where the object has become a field."""
+def paint(job: PaintJob, overtaken: Callable[[], bool] = lambda: False) -> Painted:
+    """The picture by the rasterizer of the optimizer, or by its volume renderer where the object has become a field.
+
+    Raises:
+        Overtaken: ``overtaken`` said so; only a field's picture takes long enough to ask.
+    """
     width = max(8, round(job.width * job.share))
     height = max(8, round(job.height * job.share))
     if job.field is not None:
-        seen = render_field(job.field, [job.camera], width, height, (0.0, 0.0, 0.0))
-        return Painted(job=job, picture=_bytes(seen.color[0], seen.alpha[0]))
+        return Painted(job=job, picture=_field_picture(job.field, job.camera, width, height, overtaken))
     mean, scale, rotation, color, opacity = _shown(job.model, job.look)
     device = job.model.device
     view = job.camera.view_matrix()[None].to(device)
     lens = job.camera.intrinsics(width, height)[None].to(device)
     raster = rasterize(mean, scale, rotation, color, opacity, view, lens, width, height)
     return Painted(job=job, picture=_bytes(raster.color[0], raster.alpha[0]))
+
+
+def _field_picture(
+    field: HashGridField, camera: Camera, width: int, height: int, overtaken: Callable[[], bool]
+) -> UInt8[np.ndarray, "h w 4"]:
+    """Band by band, so that a hand that takes hold again never waits for a whole picture."""
+    origins, directions = camera_rays([camera], width, height, field.device)
+    occupancy, base, regions = field.occupancy(), field.base_grid(), field.region_grids()
+    rows = max(1, BAND_RAYS // width)
+    bands = []
+    for first in range(0, height, rows):
+        if overtaken():
+            raise Overtaken
+        part = slice(first * width, min(first + rows, height) * width)
+        seen = render_rays(
+            origins[part].contiguous(),
+            directions[part].contiguous(),
+            occupancy,
+            base,
+            regions,
+            field.step,
+            stop=VIEW_STOP,
+        )
+        bands.append(_bytes(seen.color.reshape(-1, width, 3), seen.alpha.reshape(-1, width)))
+    return np.concatenate(bands)
 
 
 def _bytes(color: Float[Tensor, "h w 3"], alpha: Float[Tensor, "h w"]) -> UInt8[np.ndarray, "h w 4"]:
@@ -143,9 +190,16 @@ class Pace:
         """What a job is expected to take."""
         return self._base + self._per_pixel * job.width * job.height * job.share**2
 
+    def next(self, job: PaintJob, shown: float) -> PaintJob:
+        """The same job, one refinement better than what is shown at a share: whole at once where that is quick."""
+        if self.seconds(job) <= QUICK_SECONDS:
+            return job
+        share = max(2.0 * shown, self.preview(job).share)
+        return job if share >= 1.0 / 1.4 else replace(job, share=round(share, 2))
+
     def preview(self, job: PaintJob) -> PaintJob:
         """The same job, small enough to follow a gesture."""
         room = max(PREVIEW_SECONDS - self._base, 1e-4)
         whole = self._per_pixel * job.width * job.height
         share = min(1.0, max(SMALLEST_SHARE, (room / max(whole, 1e-9)) ** 0.5))
-        return replace(job, share=round(share, 2))
+        return replace(job, share=round(share, 2), preview=True)

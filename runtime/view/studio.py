@@ -7,14 +7,13 @@ optimizer's thread at the next step boundary.
 import dataclasses
 import time
 from collections import deque
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from interactive3d.dsl import format_operation, format_program
 from interactive3d.dsl.operations import (
-    DragMode,
+    ColorPart,
     NamedPart,
     Operation,
     PartExpression,
@@ -23,15 +22,20 @@ from interactive3d.dsl.operations import (
     TermOperation,
     UnionPart,
 )
-from interactive3d.dsl.program import Program
 from interactive3d.runtime.engine.state import RunState
+from interactive3d.runtime.field import HashGridField
 from interactive3d.runtime.output.atomic import write_text
+from interactive3d.runtime.scene.gaussians import GaussianModel
+from interactive3d.runtime.view.camera_keys import CameraKeys
 from interactive3d.runtime.view.gestures import Gizmo, Pull, Tool, gizmo_operation
-from interactive3d.runtime.view.history import History, Operated, Selected
+from interactive3d.runtime.view.history import History, Marked, Marks, Operated
 from interactive3d.runtime.view.keymap import default_keymap
 from interactive3d.runtime.view.latest import Latest
+from interactive3d.runtime.view.meshes import Mesh
 from interactive3d.runtime.view.orbit import OrbitCamera, Projection
-from interactive3d.runtime.view.scene_view import Hit, Scene, SceneJob, front_depth, make_scene
+from interactive3d.runtime.view.project import Compare, DragChoice, Notice, Project, event_steps, field_of
+from interactive3d.runtime.view.regions import Region, RegionKind
+from interactive3d.runtime.view.scene_view import Ball, Hit, Scene, SceneJob, front_depth, make_scene
 from interactive3d.runtime.view.selecting import (
     Combine,
     ball,
@@ -50,40 +54,6 @@ GROW_BY = 0.03
 NOTICE_SECONDS = 6.0
 CURVE_POINTS = 20_000
 FRONT_MARGIN = 0.03
-
-
-@dataclass(frozen=True, kw_only=True)
-class Notice:
-    """Something said to the user for a while."""
-
-    text: str
-    error: bool
-    until: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Project:
-    """Where a run comes from and goes to. A file that is only viewed has no program and nothing to optimize."""
-
-    title: str
-    folder: Path
-    program: Program | None = None
-    script: Path | None = None
-
-    @property
-    def optimizes(self) -> bool:
-        """Whether steps can be taken."""
-        return self.program is not None
-
-
-@dataclass(kw_only=True)
-class DragChoice:
-    """How the drag tool drags."""
-
-    mode: DragMode = DragMode.RIGID
-    radius: float = 0.15
-    steps: int = 80
-    only_selected: bool = False
 
 
 class Studio:
@@ -106,6 +76,14 @@ class Studio:
         self.grid = True
         self.dots = False
         self.show_parts = True
+        self.region: Region | None = None
+        self.path = CameraKeys()
+        self.show_regions = True
+        self.show_cameras = True
+        self.color_tolerance = 0.2
+        self.mesh: Mesh | None = None
+        self.show_mesh = True
+        self.compare = Compare.NOTHING
         self.pinned: RunState | None = None
         self.split = 0.5
         self.past: RunState | None = None
@@ -117,6 +95,7 @@ class Studio:
         self.curves: deque[tuple[int, float, int, float]] = deque(maxlen=CURVE_POINTS)
         self.frame_seconds: deque[float] = deque(maxlen=600)
         self.window_share = 0.0
+        """What the window takes of the whole machine, 0 .. 1."""
         self._scenes: Latest[SceneJob, Scene] = Latest(make_scene, "scene")
         self.scene = make_scene(SceneJob(state=worker.latest()))
         self._asked: SceneJob | None = None
@@ -162,6 +141,11 @@ class Studio:
         return self.scene.job is self._asked
 
     @property
+    def thread_ids(self) -> list[int]:
+        """Of the threads that work for the window beside it."""
+        return [self._scenes.thread_id]
+
+    @property
     def has_news(self) -> bool:
         """Whether there is a state that has not been asked for yet."""
         return self.past is None and self._asked is not None and self.worker.latest() is not self._asked.state
@@ -204,7 +188,8 @@ class Studio:
             )
             return False
         text = format_operation(operation)
-        self.history.note(Operated(before=self.selection, after=after, text=text))
+        marks = dataclasses.replace(self.marks, selection=after)
+        self.history.note(Operated(before=self.marks, after=marks, text=text))
         self.selection = after
         self.log.append((self.worker.latest().step, "did", text))
         self.worker.submit(operation)
@@ -215,10 +200,42 @@ class Studio:
         if self.worker.latest().settings.get(path) != value:
             self.submit(SetValue(path=path, value=value))
 
+    @property
+    def marks(self) -> Marks:
+        """What is marked now."""
+        return Marks(selection=self.selection, hidden=self.hidden, region=self.region, path=self.path)
+
+    def mark(self, marks: Marks) -> None:
+        """Exchange what is marked, undoably."""
+        self.history.note(Marked(before=self.marks, after=marks))
+        self._show_marks(marks)
+
+    def _show_marks(self, marks: Marks) -> None:
+        self.selection, self.hidden = marks.selection, marks.hidden
+        self.region, self.path = marks.region, marks.path
+
     def select(self, part: PartExpression | None) -> None:
         """Exchange the selection, undoably."""
-        self.history.note(Selected(before=self.selection, after=part))
-        self.selection = part
+        self.mark(dataclasses.replace(self.marks, selection=part))
+
+    def place_region(self, region: Region | None) -> None:
+        """Put a region into the scene, move it, or take it away; undoably."""
+        self.mark(dataclasses.replace(self.marks, region=region))
+
+    def set_path(self, path: CameraKeys) -> None:
+        """Exchange the camera path, undoably."""
+        self.mark(dataclasses.replace(self.marks, path=path))
+
+    def new_region(self, kind: RegionKind) -> None:
+        """A region about the selection, or in the middle of the object; the other kind where one stands already."""
+        if self.region is not None:
+            self.place_region(self.region.turned_into(kind))
+            return
+        about = self.scene.selected_ball
+        if about is None:
+            about = Ball(center=self.scene.ball.center, radius=0.5 * self.scene.ball.radius)
+        self.place_region(Region.about(kind, about.center, about.radius))
+        self.gizmo = Gizmo.MOVE
 
     def select_more(self, part: PartExpression | None, how: Combine) -> None:
         """Combine a gesture's part with the selection."""
@@ -271,6 +288,15 @@ class Studio:
             return min(found, key=lambda pair: pair[0])[1]
         return ball(hit.point, self.brush_pixels * hit.depth / projection.focal)
 
+    def select_color(self, hit: Hit | None, how: Combine) -> None:
+        """Every blob whose colour is about that of the one that was clicked."""
+        if hit is None:
+            self.select_more(None, how)
+            return
+        color = self.scene.model.color[hit.row].clamp(0, 1).tolist()
+        r, g, b = (round(float(c), 3) for c in color)
+        self.select_more(ColorPart(color=(r, g, b), tolerance=round(self.color_tolerance, 3)), how)
+
     def grow(self, by: float) -> None:
         """Widen the selection; shrink it by a negative distance."""
         if self.selection is not None:
@@ -283,8 +309,12 @@ class Studio:
     def hide(self) -> None:
         """Take the selection out of sight."""
         if self.selection is not None:
-            self.hidden = self.selection if self.hidden is None else UnionPart(left=self.hidden, right=self.selection)
-            self.select(None)
+            hidden = self.selection if self.hidden is None else UnionPart(left=self.hidden, right=self.selection)
+            self.mark(dataclasses.replace(self.marks, hidden=hidden, selection=None))
+
+    def show_all(self) -> None:
+        """Bring back what was hidden."""
+        self.mark(dataclasses.replace(self.marks, hidden=None))
 
     def let_go(self, pivot: tuple[float, float, float], matrix: np.ndarray) -> None:
         """A gizmo was let go: the operation, and the selection that follows what it moved."""
@@ -311,19 +341,32 @@ class Studio:
 
     def undo(self) -> None:
         """Take back the newest gesture."""
-        found, selection = self.history.undo()
-        if not found:
+        marks = self.history.undo()
+        if marks is None:
             self.say("nothing to undo")
         else:
-            self.selection = selection
+            self._show_marks(marks)
 
     def redo(self) -> None:
         """Bring back what was taken back."""
-        found, selection = self.history.redo()
-        if not found:
+        marks = self.history.redo()
+        if marks is None:
             self.say("nothing to redo")
         else:
-            self.selection = selection
+            self._show_marks(marks)
+
+    @property
+    def left(self) -> tuple[GaussianModel, HashGridField | None] | None:
+        """What is shown left of the dividing line; None where nothing is compared."""
+        if self.compare is Compare.PINNED and self.pinned is not None:
+            return self.pinned.model, field_of(self.pinned)
+        if self.compare is Compare.BLOBS:
+            return self.scene.model, None
+        return None
+
+    def keep_moment(self) -> None:
+        """Compare what comes with what is shown now."""
+        self.pinned, self.compare = self.scene.state, Compare.PINNED
 
     # -- looking --------------------------------------------------------------------------------------------------------
     def focus(self, everything: bool = False) -> None:
@@ -377,15 +420,3 @@ class Studio:
         state = self.worker.close()
         self._scenes.close()
         return state
-
-
-def event_steps(program: Program | None) -> list[int]:
-    """Steps at which the script's operations begin, where they are known."""
-    steps = set()
-    for operation in program.operations if program else ():
-        when = operation.when
-        for name in ("step", "start"):
-            value = getattr(when, name, None)
-            if isinstance(value, int):
-                steps.add(value)
-    return sorted(steps)

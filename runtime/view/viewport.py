@@ -17,8 +17,9 @@ from interactive3d.runtime.scene.camera import Camera
 from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.view.latest import Latest
 from interactive3d.runtime.view.lines import LineBatch, LineRenderer
+from interactive3d.runtime.view.meshes import Mesh, MeshRenderer
 from interactive3d.runtime.view.orbit import Projection
-from interactive3d.runtime.view.painter import Look, Pace, Painted, PaintJob, Sorted, Sorter, paint
+from interactive3d.runtime.view.painter import Look, Overtaken, Pace, Painted, PaintJob, Sorted, Sorter, paint
 from interactive3d.runtime.view.programs import Programs, set_uniforms
 from interactive3d.runtime.view.splats import SplatRenderer
 
@@ -62,6 +63,7 @@ class Frame:
     backdrop: Backdrop = Backdrop.DARK
     moving: bool = False
     field: HashGridField | None = None
+    mesh: Mesh | None = None
     other: GaussianModel | None = None
     other_field: HashGridField | None = None
     split: float = 0.0
@@ -74,7 +76,7 @@ class Frame:
     def blobs_key(self) -> tuple:
         """Changes whenever the blobs' picture does."""
         return (
-            id(self.field if self.field is not None else self.model),
+            id(self.mesh or self.field or self.model),
             self.camera,
             self.width,
             self.height,
@@ -94,52 +96,89 @@ class _Layer:
         self.frame: moderngl.Framebuffer | None = None
         self.pace = Pace()
         self.splats = SplatRenderer(context, programs)
-        self.painter: Latest[PaintJob, Painted] | None = None
+        self.meshes = MeshRenderer(context, programs)
+        self.painter: Latest[PaintJob, Painted | None] | None = None
         self.sorter: Latest[PaintJob, Sorted] | None = None
         self._asked: tuple | None = None
-        self._asked_at = 0.0
+        self._sorted_for: tuple | None = None
         self._rest_until = 0.0
-        self._camera: Camera | None = None
+        self.shown_camera: Camera | None = None
         self._job: PaintJob | None = None
         self._draw = False
         self._painted_field = False
 
     def refresh(self, job: PaintJob, moving: bool, generation: int) -> bool:
         """Bring the texture nearer to the job; True when it has changed."""
+        if job.mesh is not None:
+            return self._refresh_mesh(job, generation)
         if self.engine is Engine.RASTERIZER or job.field is not None:
             if self.painter is None:
-                self.painter = Latest(paint, "painter")
+                self.painter = Latest(self._paint, "painter")
             if self._painted_field is not (job.field is not None):
                 self._painted_field, self.pace = job.field is not None, Pace()
             return self._refresh_painted(job, moving)
         return self._refresh_drawn(replace(job, key=(*job.key, generation)))
 
+    def _paint(self, job: PaintJob) -> Painted | None:
+        """In the painter's thread; None where the job was overtaken."""
+        assert self.painter is not None
+        try:
+            return paint(job, lambda: not job.preview and self.painter is not None and self.painter.overtaken)
+        except Overtaken:
+            return None
+
     def _refresh_painted(self, job: PaintJob, moving: bool) -> bool:
         assert self.painter is not None
-        changed = False
         done = self.painter.take()
         if done is not None:
-            height, width = done.picture.shape[:2]
-            self.pace.learn(width * height, self.painter.seconds)
-            self._fit((width, height), "f1")
-            self.texture.write(np.ascontiguousarray(done.picture))
-            self.key, self.share, self._camera = done.job.key, done.job.share, done.job.camera
-            self._rest_until = time.perf_counter() + REST_FACTOR * self.painter.seconds
-            changed = True
-        if self.key == job.key and self.share >= 1.0:
-            return changed
-        # Only the optimizer moved on: no hurry, and the next state is already on its way.
+            self._take(done)
+        self._want(job, moving)
+        return done is not None
+
+    def _take(self, done: Painted) -> None:
+        assert self.painter is not None
+        height, width = done.picture.shape[:2]
+        self.pace.learn(width * height, self.painter.seconds)
+        self._fit((width, height), "f1")
+        self.texture.write(np.ascontiguousarray(done.picture))
+        self.key, self.share, self.shown_camera = done.job.key, done.job.share, done.job.camera
+        self._job = done.job
+        self._rest_until = time.perf_counter() + REST_FACTOR * self.painter.seconds
+
+    def _want(self, job: PaintJob, moving: bool) -> None:
+        """Ask for the picture that is wanted next, if any is."""
+        assert self.painter is not None
         same_view = self.key is not None and self.key[1:] == job.key[1:]
-        if same_view and self.share >= 1.0 and time.perf_counter() < self._rest_until:
-            return changed
-        wanted = self.pace.preview(job) if moving else job
-        if not self.painter.idle and self._asked is not None and self._asked[1:-1] == (*job.key[1:],):
-            return changed
-        asked = (*job.key, wanted.share)
-        if self.painter.idle or self._asked != asked:
-            self._asked = asked
-            self.painter.request(wanted)
-        return changed
+        if same_view and self.key != job.key:
+            # Only the optimizer moved on: a picture that is half sharp is made whole first, and then there is no hurry.
+            if self.share < 1.0 and self._job is not None:
+                job = self._job
+            elif time.perf_counter() < self._rest_until or not self.painter.idle:
+                return
+        if self.key == job.key and self.share >= 1.0:
+            return
+        if moving:
+            wanted = self.pace.preview(job)
+            if self.key == job.key and self.share >= wanted.share:
+                return
+        else:
+            wanted = self.pace.next(job, self.share if self.key == job.key else 0.0)
+        asked = (wanted.key, wanted.share)
+        if not self.painter.idle and self._asked == asked:
+            return
+        self._asked = asked
+        self.painter.request(wanted)
+
+    def _refresh_mesh(self, job: PaintJob, generation: int) -> bool:
+        assert job.mesh is not None
+        key = (*job.key, generation)
+        if self.key == key:
+            return False
+        self._fit((job.width, job.height), "f1")
+        assert self.frame is not None
+        self.meshes.draw(job.mesh, job.camera, self.frame)
+        self.key, self.share, self.shown_camera = key, 1.0, job.camera
+        return True
 
     def _refresh_drawn(self, job: PaintJob) -> bool:
         if self.sorter is None:
@@ -150,8 +189,8 @@ class _Layer:
             self.splats.set_order(done.order)
             self._draw = True
         sorting = (job.key[0], job.camera, job.key[4])
-        if self._asked != sorting:
-            self._asked = sorting
+        if self._sorted_for != sorting:
+            self._sorted_for = sorting
             self.sorter.request(job)
         if self.key == job.key and not self._draw:
             return False
@@ -164,6 +203,7 @@ class _Layer:
         dots = DOT_PIXELS if job.look.dots else 0.0
         self.splats.draw(job.camera, size, moved=job.look.moved, tint=job.look.tint, dot_radius=dots)
         self.key, self.share, self._draw = job.key, 1.0, False
+        self.shown_camera = job.camera
         return True
 
     def _fit(self, size: tuple[int, int], dtype: str) -> None:
@@ -175,6 +215,11 @@ class _Layer:
             if self.frame is not None:
                 self.frame.release()
             self.frame = self.context.framebuffer([self.texture])
+
+    @property
+    def thread_ids(self) -> list[int]:
+        """Of the threads beside the window."""
+        return [worker.thread_id for worker in (self.painter, self.sorter) if worker is not None]
 
     @property
     def idle(self) -> bool:
@@ -216,7 +261,18 @@ class Viewport:
     @property
     def settled(self) -> bool:
         """Whether the newest frame is shown whole."""
-        return self._layer.idle and self._layer.share >= 1.0 and (self._other is None or self._other.idle)
+        layers = [self._layer] if self._other is None else [self._layer, self._other]
+        return all(layer.idle and layer.share >= 1.0 for layer in layers)
+
+    @property
+    def thread_ids(self) -> list[int]:
+        """Of the threads that make pictures beside the window."""
+        return self._layer.thread_ids + ([] if self._other is None else self._other.thread_ids)
+
+    @property
+    def shown_camera(self) -> Camera | None:
+        """The camera that the blobs on the screen are seen from; it trails behind the hand while a picture is being made."""
+        return self._layer.shown_camera
 
     def show(self, frame: Frame) -> moderngl.Texture:
         """The newest picture there is for a frame; asks for a better one where there is none yet."""
@@ -232,6 +288,7 @@ class Viewport:
             height=frame.height,
             look=frame.look,
             field=frame.field,
+            mesh=frame.mesh,
         )
         changed = self._layer.refresh(job, frame.moving, generation)
         if frame.other is not None and frame.split > 0.0:
@@ -239,7 +296,8 @@ class Viewport:
                 self._other = _Layer(self.context, self.programs, self.engine)
             shown = frame.other_field if frame.other_field is not None else frame.other
             key = (id(shown), *frame.blobs_key()[1:4], "other")
-            plain = replace(job, key=key, model=frame.other, field=frame.other_field, look=Look(dots=frame.look.dots))
+            look = Look(dots=frame.look.dots)
+            plain = replace(job, key=key, model=frame.other, field=frame.other_field, mesh=None, look=look)
             changed |= self._other.refresh(plain, frame.moving, generation)
         size = (frame.width, frame.height)
         composed = (size, frame.camera, frame.overlay_key, frame.backdrop, frame.split, frame.other is None, generation)

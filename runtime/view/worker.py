@@ -63,6 +63,9 @@ class Worker:
         self._problems: deque[Problem] = deque()
         self._remembered: list[RunState] = [session.latest()]
         self._times: deque[float] = deque(maxlen=RATE_STEPS + 1)
+        self.step_times: deque[float] = deque(maxlen=10_000)
+        self.listeners: list[Callable[[RunState], None]] = []
+        """Told of every step's state, in the optimizer's thread: they must be quick."""
         self.stepping = False
         self.step_started = 0.0
         session.hooks.pause = lambda state: self.pause()
@@ -195,6 +198,9 @@ class Worker:
         finally:
             self.stepping = False
         self._times.append(time.perf_counter())
+        self.step_times.append(self._times[-1])
+        for listener in tuple(self.listeners):
+            listener(state)
         if state.step % HISTORY_EVERY == 0:
             with self._condition:
                 if self._remembered[-1].step < state.step:

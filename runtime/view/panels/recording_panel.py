@@ -1,165 +1,238 @@
-"""Turntables and pictures, made beside the window from the state that is shown; the run goes on meanwhile."""
+"""Films and pictures: what, how large, how long, on what; the run goes on meanwhile."""
 
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 
-import numpy as np
 from imgui_bundle import ImVec2, icons_fontawesome_6, imgui
-from jaxtyping import UInt8
 
 from interactive3d.runtime.output.pictures import save_picture
-from interactive3d.runtime.output.video import write_video
 from interactive3d.runtime.scene.camera import Camera, turntable
-from interactive3d.runtime.scene.gaussians import GaussianModel
-from interactive3d.runtime.scene.render import render
+from interactive3d.runtime.view.clipboard import ClipboardProblem, copy_png
+from interactive3d.runtime.view.recording import Recording, Rgb, Subject, Timelapse, film, picture
 from interactive3d.runtime.view.studio import Studio
+from interactive3d.runtime.view.theme import MUTED
 
 fa = icons_fontawesome_6
 FORMATS = (".mp4", ".webm", ".gif", " (PNG frames)")
-FPS = 30
+SIDES = (64, 4096)
 
 
-class Cancelled(Exception):
-    """The user has stopped a recording."""
+class Film(Enum):
+    """What is filmed."""
+
+    TURNTABLE = "Turntable"
+    PATH = "Camera path"
+    TIMELAPSE = "Timelapse"
 
 
-@dataclass(kw_only=True)
-class Recording:
-    """A film in the making, in a thread of its own."""
-
-    model: GaussianModel
-    path: Path
-    cameras: list[Camera]
-    size: tuple[int, int]
-    fps: int
-    done: int = 0
-    message: str = ""
-    finished: bool = False
-    cancelled: bool = False
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
-        self._thread.start()
-
-    def join(self) -> None:
-        """Wait for the end."""
-        self._thread.join()
-
-    @property
-    def share(self) -> float:
-        """How much is done, 0 .. 1."""
-        return self.done / max(len(self.cameras), 1)
-
-    def _frames(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-        for camera in self.cameras:
-            if self.cancelled:
-                raise Cancelled
-            yield picture(self.model, camera, *self.size)
-            self.done += 1
-
-    def _run(self) -> None:
-        try:
-            written = write_video(self.path, self._frames(), self.fps, total=len(self.cameras))
-            self.message = f"wrote {written.path}"
-        except Cancelled:
-            self.message = "recording stopped"
-        except Exception as error:  # shown by the panel
-            self.message = f"recording failed: {error}"
-        self.finished = True
-
-
-def picture(model: GaussianModel, camera: Camera, width: int, height: int) -> UInt8[np.ndarray, "h w 3"]:
-    """One picture on white, eight bits a channel."""
-    color = render(model, [camera], width, height).color[0]
-    return (color.clamp(0, 1) * 255 + 0.5).to("cpu").byte().numpy()
+BACKGROUNDS: dict[str, Rgb] = {
+    "white": (1.0, 1.0, 1.0),
+    "black": (0.0, 0.0, 0.0),
+    "grey": (0.5, 0.5, 0.5),
+    "dark": (0.13, 0.14, 0.16),
+}
 
 
 class RecordingPanel:
-    """Size, length and format of a turntable, its progress, and screenshots."""
+    """See the module's docstring."""
 
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
+        self.film = Film.TURNTABLE
         self.name = "turntable"
         self.format = 0
-        self.size = 512
+        self.width, self.height = 512, 512
+        self.fps = 30
         self.seconds = 4.0
         self.elevation = 15.0
+        self.every = 5
+        self.along_path = False
+        self.background = "white"
         self.recording: Recording | None = None
+        self.timelapse: Timelapse | None = None
 
     def draw(self) -> None:
         """One frame."""
-        imgui.separator_text("Turntable")
+        imgui.separator_text("Film")
+        for kind in Film:
+            if imgui.radio_button(kind.value, self.film is kind):
+                self.choose(kind)
+            imgui.same_line()
+        imgui.new_line()
         imgui.set_next_item_width(-130)
         _, self.name = imgui.input_text("##name", self.name)
         imgui.same_line()
         imgui.set_next_item_width(-1)
         _, self.format = imgui.combo("##format", self.format, list(FORMATS))
-        for label, attribute, low, high, form in (
-            ("size", "size", 64, 1920, "%d px"),
-            ("seconds", "seconds", 0.5, 20.0, "%.1f s"),
-            ("elevation", "elevation", -80.0, 80.0, "%.0f deg"),
-        ):
-            imgui.align_text_to_frame_padding()
-            imgui.text(label)
-            imgui.same_line(90)
-            imgui.set_next_item_width(-1)
-            if attribute == "size":
-                _, self.size = imgui.slider_int(f"##{label}", self.size, int(low), int(high), form)
-            else:
-                _, value = imgui.slider_float(f"##{label}", getattr(self, attribute), low, high, form)
-                setattr(self, attribute, value)
+        self._row("size", self._size)
+        self._row("fps", self._fps)
+        if self.film is Film.TIMELAPSE:
+            self._row("every", self._every)
+            self._row("from", self._from)
+        else:
+            self._row("seconds", self._seconds)
+        if self.film is Film.TURNTABLE:
+            self._row("elevation", self._elevation)
+        self._row("background", self._background)
+        self._button()
+        imgui.separator_text("Picture")
+        half = ImVec2(0.5 * (imgui.get_content_region_avail().x - 8), 0)
+        if imgui.button(f"{fa.ICON_FA_CAMERA}  Save this view###screenshot", half):
+            self.screenshot()
+        imgui.same_line()
+        if imgui.button(f"{fa.ICON_FA_CLIPBOARD}  Copy###copy picture", half):
+            self.copy_picture()
+
+    def choose(self, kind: Film) -> None:
+        """Film something else; the name follows where nobody has given one."""
+        if self.name in [k.value.lower().replace(" ", "_") for k in Film]:
+            self.name = kind.value.lower().replace(" ", "_")
+        self.film = kind
+
+    def _row(self, label: str, widget: Callable[[], None]) -> None:
+        imgui.align_text_to_frame_padding()
+        imgui.text(label)
+        imgui.same_line(100)
+        imgui.set_next_item_width(-1)
+        widget()
+
+    def _size(self) -> None:
+        _, sides = imgui.input_int2("##size", [self.width, self.height])
+        low, high = SIDES
+        # Encoders take even sides only.
+        self.width, self.height = (min(max(int(side), low), high) // 2 * 2 for side in sides)
+
+    def _fps(self) -> None:
+        _, self.fps = imgui.slider_int("##fps", self.fps, 5, 60, "%d a second")
+
+    def _seconds(self) -> None:
+        _, self.seconds = imgui.slider_float("##seconds", self.seconds, 0.5, 30.0, "%.1f s")
+
+    def _elevation(self) -> None:
+        _, self.elevation = imgui.slider_float("##elevation", self.elevation, -80.0, 80.0, "%.0f deg")
+
+    def _every(self) -> None:
+        _, self.every = imgui.slider_int("##every", self.every, 1, 100, "%d steps")
+
+    def _from(self) -> None:
+        _, self.along_path = imgui.checkbox("along the camera path", self.along_path)
+
+    def _background(self) -> None:
+        names = list(BACKGROUNDS)
+        _, number = imgui.combo("##background", names.index(self.background), names)
+        self.background = names[number]
+
+    def _button(self) -> None:
         going = self.recording
         if going is None:
             if imgui.button(f"{fa.ICON_FA_VIDEO}  Record###record", ImVec2(-1, 0)) and self.name.strip():
                 self.start()
-        else:
-            imgui.progress_bar(going.share, ImVec2(-70, 0), f"{going.done} of {len(going.cameras)}")
-            imgui.same_line()
-            if imgui.button("Stop", ImVec2(-1, 0)):
-                going.cancelled = True
-            if going.finished:
-                self.studio.say(going.message, error="failed" in going.message)
-                self.recording = None
-        imgui.separator_text("Picture")
-        if imgui.button(f"{fa.ICON_FA_CAMERA}  Save this view###screenshot", ImVec2(-1, 0)):
-            self.screenshot()
+            return
+        said = f"{going.done} of {going.total}" if going.total else f"{going.done} frames"
+        imgui.progress_bar(going.share, ImVec2(-130, 0), said)
+        imgui.same_line()
+        if self.timelapse is not None and imgui.button("Finish", ImVec2(60, 0)):
+            self.timelapse.end()
+        imgui.same_line()
+        if imgui.button("Stop", ImVec2(-1, 0)):
+            going.stop()
+        if self.timelapse is not None:
+            imgui.text_colored(MUTED, "a frame every few steps, until Finish or the end of the run")
+            if self.studio.worker.session.finished:
+                self.timelapse.end()
+
+    def settle(self) -> None:
+        """Every frame, whether the panel is shown or not: tell of what has been finished."""
+        if self.recording is not None and self.recording.finished:
+            self.studio.say(self.recording.message, error=self.recording.failed)
+            self.recording = None
+            if self.timelapse is not None:
+                self.studio.worker.listeners.remove(self.timelapse.take)
+                self.timelapse = None
+
+    def cameras(self) -> list[Camera]:
+        """One camera a frame.
+
+        Raises:
+            ValueError: a camera path without keyframes.
+        """
+        camera = self.studio.camera
+        if self.film is Film.PATH or (self.film is Film.TIMELAPSE and self.along_path):
+            return self.studio.path.frames(self.fps, self.seconds)
+        if self.film is Film.TIMELAPSE:
+            return [camera.camera()]
+        count = max(2, round(self.seconds * self.fps))
+        way = turntable(count, elevation=self.elevation, distance=camera.distance, fov=camera.fov, start=camera.azimuth)
+        # Around the point that the window turns about.
+        x, y, z = camera.target
+        return [
+            Camera(
+                position=(c.position[0] + x, c.position[1] + y, c.position[2] + z),
+                target=(c.target[0] + x, c.target[1] + y, c.target[2] + z),
+                fov=c.fov,
+            )
+            for c in way
+        ]
 
     def start(self) -> None:
-        """Film the state that is shown."""
+        """Film the state that is shown, or those to come."""
         studio = self.studio
+        if self.recording is not None:
+            studio.say("a film is being made already; finish or stop it first")
+            return
         suffix = FORMATS[self.format]
         path = studio.project.folder / (self.name.strip() + (suffix if suffix.startswith(".") else ""))
-        camera = studio.camera
-        cameras = turntable(
-            max(2, round(self.seconds * FPS)),
-            elevation=self.elevation,
-            distance=camera.distance,
-            fov=camera.fov,
-            start=camera.azimuth,
-        )
-        side = max(16, self.size // 2 * 2)
-        self.recording = Recording(model=studio.scene.model, path=path, cameras=cameras, size=(side, side), fps=FPS)
+        try:
+            cameras = self.cameras()
+        except ValueError as error:
+            studio.say(str(error), error=True)
+            return
+        subject = Subject.of(studio.scene.state, studio.scene.hidden)
+        size = (self.width, self.height)
+        self.recording = film(subject, cameras, path, size, self.fps, BACKGROUNDS[self.background])
+        if self.film is Film.TIMELAPSE:
+            if not studio.project.optimizes:
+                self.recording = None
+                studio.say("a timelapse films a run, and this file is only viewed", error=True)
+                return
+            self.recording.total = None
+            self.timelapse = Timelapse(self.recording, cameras, self.every)
+            self.recording = self.timelapse.recording
+            studio.worker.listeners.append(self.timelapse.take)
+            if not studio.worker.running:
+                studio.say("the timelapse films the steps to come: press space")
         self.recording.start()
 
     def screenshot(self, size: tuple[int, int] = (1024, 1024)) -> Path | None:
-        """Save the object as it is seen, by the optimizer's own rasterizer, on white."""
+        """Save the object as it is seen, by the optimizer's own renderers."""
         studio = self.studio
         number = 1
         while (path := studio.project.folder / f"view_{number:03d}.png").exists():
             number += 1
         try:
-            save_picture(path, picture(studio.scene.model, studio.camera.camera(), *size))
+            subject = Subject.of(studio.scene.state, studio.scene.hidden)
+            save_picture(path, picture(subject, studio.camera.camera(), *size, BACKGROUNDS[self.background]))
         except (OSError, ValueError) as error:
             studio.fail(f"{path} was not saved: {error}", repr(error))
             return None
         studio.say(f"saved {path}")
         return path
 
+    def copy_picture(self) -> None:
+        """The same picture, onto the clipboard; the file is kept, for some clipboards only point at it."""
+        path = self.screenshot()
+        if path is None:
+            return
+        try:
+            copy_png(path)
+        except ClipboardProblem as problem:
+            self.studio.say(f"{path.name} is saved, but not on the clipboard: {problem}", error=True)
+            return
+        self.studio.say(f"{path.name} is saved, and on the clipboard")
+
     def close(self) -> None:
         """Stop what is being recorded."""
         if self.recording is not None:
-            self.recording.cancelled = True
+            self.recording.stop()
             self.recording.join()

@@ -133,7 +133,7 @@ class AboutPanel:
         rows = {
             "OpenGL": viewport.renderer,
             "blobs drawn by": viewport.engine.value,
-            "window's work": f"{100 * studio.window_share:.0f} % of one core",
+            "window's work": f"{100 * studio.window_share:.0f} % of the machine",
             "python": platform.python_version(),
         }
         self._table("window", rows)

@@ -1,32 +1,20 @@
-"""Run controls, the timeline with the script's events, and the parts of the object."""
+"""Run controls, and the timeline with the script's events."""
 
 from dataclasses import dataclass
 
 from imgui_bundle import ImVec2, ImVec4, icons_fontawesome_6, imgui
 
 from interactive3d.dsl import format_operation
-from interactive3d.dsl.operations import Axis as MirrorAxis
 from interactive3d.dsl.operations import (
-    Duplicate,
-    Edit,
     EditOperation,
-    Freeze,
-    Keep,
-    Mirror,
-    NamedPart,
     Operation,
     OutputOperation,
-    Paint,
-    PartExpression,
     Ramp,
-    Remove,
     SetValue,
     TermOperation,
-    Thaw,
 )
-from interactive3d.runtime.scene.parts import PartError, part_mask
 from interactive3d.runtime.settings import SPECS
-from interactive3d.runtime.view.selecting import Combine
+from interactive3d.runtime.view.project import Compare, field_of
 from interactive3d.runtime.view.studio import Studio
 from interactive3d.runtime.view.theme import ACCENT, MUTED, rgba
 
@@ -162,12 +150,16 @@ class RunPanel:
             imgui.same_line()
             imgui.text_colored(ACCENT, " + ".join(active))
         imgui.same_line()
-        if studio.pinned is None:
+        if studio.compare is Compare.NOTHING:
             if imgui.button("Compare with now"):
-                studio.pinned = studio.scene.state
-        elif imgui.button("Stop comparing"):
-            studio.pinned = None
-        if studio.pinned is not None:
+                studio.keep_moment()
+            if field_of(studio.scene.state) is not None or studio.mesh is not None:
+                imgui.same_line()
+                if imgui.button("Compare with blobs"):
+                    studio.compare = Compare.BLOBS
+        else:
+            if imgui.button("Stop comparing"):
+                studio.compare = Compare.NOTHING
             imgui.same_line()
             imgui.set_next_item_width(120)
             _, studio.split = imgui.slider_float("##split", studio.split, 0.0, 1.0, "")
@@ -258,125 +250,3 @@ def nice_tick(steps: int, pixels: float) -> int:
             if factor * size >= least:
                 return factor * size
         size *= 10
-
-
-class PartsPanel:
-    """The script's parts, the named sets in the scene, and what can be done to the selection."""
-
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
-        self.prompt = ""
-        self.steps = 100
-        self.noise = (0.02, 0.6)
-        self.color = [0.85, 0.12, 0.1]
-        self.copy_name = "copy"
-        self._counts: dict[tuple[int, str], int] = {}
-        self.focus_prompt = False
-
-    def draw(self) -> None:
-        """One frame."""
-        studio = self.studio
-        model = studio.scene.model
-        imgui.separator_text("In the scene")
-        parts: list[tuple[str, PartExpression]] = []
-        if studio.project.program is not None:
-            parts += [(p.name, p) for p in studio.project.program.parts]
-        parts += [(name, NamedPart(name=name)) for name in model.tag_names]
-        if not parts:
-            imgui.text_disabled("no named parts; select with the mouse")
-        for name, part in parts:
-            selected = studio.selection == part
-            if imgui.selectable(f"{name}##part", selected)[0]:
-                io = imgui.get_io()
-                how = Combine.ADD if io.key_shift else Combine.SUBTRACT if io.key_ctrl else Combine.REPLACE
-                studio.select_more(part, how)
-            imgui.same_line(imgui.get_content_region_avail().x - 40)
-            imgui.text_disabled(self._count(name, part))
-        imgui.separator_text("Selection")
-        if studio.selection is None:
-            imgui.text_disabled("nothing is selected")
-        else:
-            imgui.text(f"{studio.scene.selected_count} of {len(model)} blobs")
-        imgui.begin_disabled(studio.selection is None or not studio.scene.selected_count)
-        self._semantic_edit()
-        self._actions()
-        imgui.end_disabled()
-
-    def _count(self, name: str, part: PartExpression) -> str:
-        model = self.studio.scene.model
-        key = (id(model), name)
-        if key not in self._counts:
-            self._counts = {k: v for k, v in self._counts.items() if k[0] == key[0]}
-            try:
-                self._counts[key] = int(part_mask(part, model).sum())
-            except PartError:
-                self._counts[key] = 0
-        return str(self._counts[key])
-
-    def _semantic_edit(self) -> None:
-        studio = self.studio
-        imgui.spacing()
-        imgui.text_disabled("Edit with words")
-        if self.focus_prompt:
-            imgui.set_keyboard_focus_here()
-            self.focus_prompt = False
-        imgui.set_next_item_width(-1)
-        entered, self.prompt = imgui.input_text_with_hint(
-            "##prompt", "a green dragon with red wings", self.prompt, imgui.InputTextFlags_.enter_returns_true
-        )
-        imgui.set_next_item_width(-70)
-        _, self.steps = imgui.slider_int("##edit steps", self.steps, 10, 500, "for %d steps")
-        imgui.same_line()
-        if (imgui.button("Edit", ImVec2(-1, 0)) or entered) and self.prompt.strip() and studio.selection is not None:
-            unknown = self.unknown_words()
-            if unknown:
-                studio.say(f"the prior does not know {', '.join(unknown)}; it will take no notice of them", error=True)
-            operation = Edit(part=studio.selection, prompt=self.prompt.strip(), steps=self.steps)
-            if studio.submit(operation) and not studio.worker.running:
-                studio.say("the edit begins with the next step: press space")
-
-    def unknown_words(self) -> list[str]:
-        """Words of the prompt that the run's guidance does not know."""
-        from interactive3d.runtime.engine.script import near_words
-
-        program = self.studio.project.program
-        name = program.guidance.name if program and program.guidance else "embedded"
-        words = "".join(c if c.isalpha() else " " for c in self.prompt.lower()).split()
-        return [word for word in words if near_words(name, word) is not None]
-
-    def _actions(self) -> None:
-        studio = self.studio
-        part = studio.selection
-        imgui.spacing()
-        imgui.text_disabled("Do to it")
-        half = ImVec2(0.5 * (imgui.get_content_region_avail().x - 8), 0)
-        if imgui.button(f"{fa.ICON_FA_TRASH}  Remove###Remove", half) and part is not None:
-            studio.submit_and_select(Remove(part=part), None)
-        imgui.same_line()
-        if imgui.button("Keep only this", half) and part is not None:
-            studio.submit(Keep(part=part))
-        if imgui.button(f"{fa.ICON_FA_SNOWFLAKE}  Freeze###Freeze", half) and part is not None:
-            studio.submit(Freeze(part=part))
-        imgui.same_line()
-        if imgui.button("Thaw", half) and part is not None:
-            studio.submit(Thaw(part=part))
-        imgui.set_next_item_width(half.x)
-        _, self.color = imgui.color_edit3("##paint", self.color, imgui.ColorEditFlags_.no_inputs)
-        imgui.same_line()
-        if imgui.button("Paint", ImVec2(-1, 0)) and part is not None:
-            r, g, b = (round(float(c), 3) for c in self.color)
-            studio.submit(Paint(part=part, color=(r, g, b)))
-        imgui.set_next_item_width(half.x)
-        _, self.copy_name = imgui.input_text("##copy", self.copy_name)
-        name_ok = self.copy_name.isidentifier() and self.copy_name.islower()
-        imgui.begin_disabled(not name_ok)
-        imgui.same_line()
-        if imgui.button("Duplicate", ImVec2(-1, 0)) and part is not None:
-            after = NamedPart(name=self.copy_name)
-            studio.submit_and_select(Duplicate(part=part, name=self.copy_name, by=(0.2, 0.0, 0.0)), after)
-        for axis in MirrorAxis:
-            if imgui.button(f"Mirror {axis.value}") and part is not None:
-                studio.submit(Mirror(part=part, axis=axis, name=self.copy_name))
-            imgui.same_line()
-        imgui.new_line()
-        imgui.end_disabled()

@@ -6,8 +6,10 @@ from pathlib import Path
 from imgui_bundle import ImVec2, icons_fontawesome_6, imgui, imgui_color_text_edit
 
 from interactive3d.dsl import Diagnostic, Severity, loads
+from interactive3d.dsl.operations import PartExpression
 from interactive3d.runtime.engine.script import check_context, load_script
 from interactive3d.runtime.output.atomic import write_text
+from interactive3d.runtime.view.regions import with_part
 from interactive3d.runtime.view.replan import replan
 from interactive3d.runtime.view.studio import Studio
 from interactive3d.runtime.view.theme import BAD, CODE_SIZE, GOOD, MUTED, Fonts
@@ -92,6 +94,29 @@ class ScriptPanel:
             return
         self.saved = text
         self.take_over()
+
+    def declare_part(self, name: str, part: PartExpression) -> bool:
+        """Add ``part NAME = …`` to the script and save it; False, with a reason, where the name or the script stands against it."""
+        if self.path is None:
+            self.studio.say("there is no script to declare a part in")
+            return False
+        if self.changed:
+            self.studio.say("save the script first; it holds changes of yours", error=True)
+            return False
+        try:
+            text = with_part(self.editor.get_text(), name, part)
+        except ValueError as error:
+            self.studio.say(str(error), error=True)
+            return False
+        loaded = loads(text, check_context(), path=self.path)
+        if loaded.program is None:
+            first = next(d for d in loaded.diagnostics if d.severity is Severity.ERROR)
+            self.studio.say(f"part {name}: {first.message}", error=True)
+            return False
+        self.editor.set_text(text)
+        self.save()
+        self.studio.say(f"{self.path.name} has a part {name} now")
+        return True
 
     def take_over(self) -> None:
         """Re-plan the run with what the file says now; a script with errors leaves the running one untouched."""

@@ -24,6 +24,7 @@ TITLES = {
     "field": "Field",
     "refine": "Refining a part",
     "mesh": "Mesh",
+    "large": "Large models",
 }
 LOG_FROM = 50.0
 """A range that reaches this many times its default is shown on a logarithmic scale."""

@@ -7,6 +7,7 @@ from imgui_bundle import ImVec2, icons_fontawesome_6, imgui
 
 from interactive3d.dsl.operations import DragMode
 from interactive3d.runtime.view.gestures import Gizmo, Tool
+from interactive3d.runtime.view.project import Compare, field_of
 from interactive3d.runtime.view.studio import GROW_BY, Studio
 from interactive3d.runtime.view.theme import ACCENT, BAD, rgba
 
@@ -18,6 +19,7 @@ TOOLS: tuple[tuple[Tool, str, str], ...] = (
     (Tool.RECTANGLE, fa.ICON_FA_VECTOR_SQUARE, "tool_rectangle"),
     (Tool.LASSO, fa.ICON_FA_DRAW_POLYGON, "tool_lasso"),
     (Tool.BRUSH, fa.ICON_FA_PAINTBRUSH, "tool_brush"),
+    (Tool.COLOR, fa.ICON_FA_EYE_DROPPER, "tool_color"),
     (Tool.DRAG, fa.ICON_FA_HAND_FIST, "tool_drag"),
 )
 GIZMOS: tuple[tuple[Gizmo, str, str], ...] = (
@@ -117,6 +119,14 @@ def _options(studio: Studio) -> None:
         imgui.same_line()
         imgui.set_next_item_width(110)
         _, studio.brush_pixels = imgui.slider_float("##brush", studio.brush_pixels, 4.0, 160.0, "radius %.0f px")
+    elif studio.tool is Tool.COLOR:
+        _color_options(studio)
+
+
+def _color_options(studio: Studio) -> None:
+    imgui.same_line()
+    imgui.set_next_item_width(130)
+    _, studio.color_tolerance = imgui.slider_float("##within", studio.color_tolerance, 0.02, 1.0, "within %.2f")
 
 
 def _drag_options(studio: Studio) -> None:
@@ -160,8 +170,13 @@ def draw_hints(studio: Studio, paint: imgui.ImDrawList, origin: tuple[float, flo
     lines = []
     if studio.past is not None:
         lines.append(f"looking at step {studio.past.step}; the run is at {studio.worker.latest().step}")
-    if studio.pinned is not None:
+    right = (
+        "mesh" if studio.mesh is not None and studio.show_mesh else "field" if field_of(studio.scene.state) else "blobs"
+    )
+    if studio.compare is Compare.PINNED and studio.pinned is not None:
         lines.append(f"left: step {studio.pinned.step}, right: step {studio.scene.state.step}")
+    elif studio.compare is Compare.BLOBS:
+        lines.append(f"left: blobs, right: {right}")
     for line in lines:
         wide = imgui.calc_text_size(line)
         paint.add_rect_filled(ImVec2(x - wide.x - 10, y - 4), ImVec2(x + 4, y + wide.y + 4), rgba(ACCENT, 0.9), 4.0)

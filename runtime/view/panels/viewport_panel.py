@@ -5,20 +5,19 @@ from dataclasses import dataclass, field
 import numpy as np
 from imgui_bundle import ImVec2, imgui, imguizmo
 
-from interactive3d.dsl.operations import GrowPart, ShapePart, Sphere, UnionPart
-from interactive3d.runtime.engine.state import RunState
-from interactive3d.runtime.field import HashGridField
 from interactive3d.runtime.view.gestures import Gizmo, Pull, Tool
 from interactive3d.runtime.view.keymap import FLYING
-from interactive3d.runtime.view.lines import LineBatch, add_arrow, add_axes, add_grid, add_part, add_shape
 from interactive3d.runtime.view.orbit import Projection
+from interactive3d.runtime.view.overlays import lines_of
 from interactive3d.runtime.view.painter import Look
 from interactive3d.runtime.view.panels.toolbar import draw_hints, draw_notices, draw_toolbar
+from interactive3d.runtime.view.project import field_of
+from interactive3d.runtime.view.regions import Region
 from interactive3d.runtime.view.scene_view import pick
 from interactive3d.runtime.view.selecting import Combine
 from interactive3d.runtime.view.studio import Studio
 from interactive3d.runtime.view.theme import ACCENT, rgba
-from interactive3d.runtime.view.viewport import Backdrop, Frame, Viewport
+from interactive3d.runtime.view.viewport import Frame, Viewport
 
 gizmo = imguizmo.im_guizmo
 
@@ -29,9 +28,6 @@ DAB_SPACING = 0.5
 DEPTH_STEP = 0.05
 """A notch of the wheel moves the plane of a drag by this much, in scene units."""
 
-PART_COLOR = (0.55, 0.75, 1.0, 0.55)
-SELECTION_COLOR = (1.0, 0.66, 0.2, 0.8)
-SOURCE_COLOR = (1.0, 1.0, 1.0, 0.85)
 GIZMOS = {
     Gizmo.MOVE: gizmo.OPERATION.translate,
     Gizmo.ROTATE: gizmo.OPERATION.rotate,
@@ -64,7 +60,8 @@ class ViewportPanel:
         self.moving = False
         self._gizmo_matrix: np.ndarray | None = None
         self._gizmo_has_mouse = False
-        self._gizmo_pivot = (0.0, 0.0, 0.0)
+        self._gizmo_pivot: tuple[float, float, float] = (0.0, 0.0, 0.0)
+        self._region_held: Region | None = None
 
     @property
     def projection(self) -> Projection:
@@ -161,7 +158,7 @@ class ViewportPanel:
         studio, hand = self.studio, self.hand
         if not dx and not dy:
             return
-        if hand.turning or (hand.button == 0 and studio.tool in (Tool.ORBIT, Tool.CLICK)):
+        if hand.turning or (hand.button == 0 and studio.tool in (Tool.ORBIT, Tool.CLICK, Tool.COLOR)):
             studio.camera = studio.camera.orbited(dx, dy)
         elif hand.button != 0:
             studio.camera = studio.camera.panned(dx, dy, self.size[1])
@@ -186,6 +183,8 @@ class ViewportPanel:
             studio.end_pull(projection)
         elif studio.tool is Tool.CLICK and clicked:
             studio.select_hit(pick(studio.scene, projection, x, y), projection, how)
+        elif studio.tool is Tool.COLOR and clicked:
+            studio.select_color(pick(studio.scene, projection, x, y), how)
         elif studio.tool is Tool.RECTANGLE and not clicked:
             (a, b), (c, d) = hand.start, (x, y)
             studio.select_outline(projection, [(a, b), (c, b), (c, d), (a, d)], how)
@@ -222,28 +221,47 @@ class ViewportPanel:
             )
 
     # -- the gizmo ------------------------------------------------------------------------------------------------------
+    def _gizmo_rests_at(self) -> tuple[float, float, float] | None:
+        """Where the gizmo stands when nobody holds it: on the region, else on the selection; None for nowhere."""
+        studio = self.studio
+        if studio.gizmo is Gizmo.NONE:
+            return None
+        if studio.region is not None and studio.gizmo is not Gizmo.ROTATE:
+            return studio.region.center
+        ball = studio.scene.selected_ball
+        return (
+            ball.center if studio.selection is not None and ball is not None and studio.scene.selected_count else None
+        )
+
     def _gizmo(self) -> bool:
         """Let the gizmo have the mouse; True while it does."""
         studio = self.studio
-        ball = studio.scene.selected_ball
-        if studio.gizmo is Gizmo.NONE or studio.selection is None or ball is None or not studio.scene.selected_count:
+        rest = self._gizmo_rests_at()
+        if rest is None:
             if self._gizmo_matrix is not None:
-                self._gizmo_matrix, studio.moved = None, None
+                self._gizmo_matrix, self._region_held, studio.moved = None, None, None
             return False
         if self._gizmo_matrix is None:
-            self._gizmo_pivot = ball.center
+            self._gizmo_pivot = rest
+        on_region = studio.region is not None and studio.gizmo is not Gizmo.ROTATE
         matrix = self._gizmo_shape()
         if gizmo.is_using():
-            if self._gizmo_matrix is None:
-                self._gizmo_pivot = ball.center
             self._gizmo_matrix = matrix
-            back = np.eye(4)
-            back[:3, 3] = -np.asarray(self._gizmo_pivot)
-            studio.moved = matrix @ back
+            if on_region and studio.region is not None:
+                self._region_held = studio.region.moved(matrix)
+            else:
+                back = np.eye(4)
+                back[:3, 3] = -np.asarray(self._gizmo_pivot)
+                studio.moved = matrix @ back
             return True
         if self._gizmo_matrix is not None:
             released, self._gizmo_matrix = self._gizmo_matrix, None
-            studio.let_go(self._gizmo_pivot, released)
+            if on_region:
+                held, self._region_held = self._region_held, None
+                if held is not None:
+                    studio.place_region(held)
+            else:
+                studio.let_go(self._gizmo_pivot, released)
             return True
         return bool(gizmo.is_over()) and self.hand.button is None
 
@@ -284,27 +302,9 @@ class ViewportPanel:
         moved = studio.moved
         look = Look(selected=scene.selected, hidden=scene.hidden, moved=moved, dots=studio.dots)
         key = (id(scene.selected), id(scene.hidden), None if moved is None else moved.tobytes(), studio.dots)
-        under, over = LineBatch(), LineBatch()
-        floor = scene.ball.center[1] - scene.ball.radius
-        floor = round(floor, 1)
-        if studio.grid:
-            dark = studio.backdrop in (Backdrop.DARK, Backdrop.BLACK, Backdrop.CHECKER)
-            add_grid(under, floor, (1.0, 1.0, 1.0) if dark else (0.0, 0.0, 0.0))
-            add_axes(under, floor)
-        if studio.show_parts and studio.project.program is not None:
-            for part in studio.project.program.parts:
-                add_part(over, part.part, PART_COLOR, 1.0)
-        if studio.selection is not None and self.studio.moved is None:
-            inner = studio.selection.part if isinstance(studio.selection, GrowPart) else studio.selection
-            if isinstance(inner, ShapePart | UnionPart) and _shapes(inner) <= 6:
-                add_part(over, inner, SELECTION_COLOR, 1.0)
-        target = None
-        if studio.pull is not None:
-            target = studio.pull.target(projection)
-            source = studio.pull.source.point
-            add_shape(over, Sphere(center=source, radius=studio.drag.radius), SOURCE_COLOR, 1.0)
-            add_arrow(over, source, target, projection, (ACCENT.x, ACCENT.y, ACCENT.z, 1.0))
-        overlay = (studio.grid, floor, studio.show_parts, studio.selection, moved is None, target, studio.drag.radius)
+        under, over, overlay = lines_of(studio, projection, self._region_held)
+        left = studio.left
+        mesh = studio.mesh if studio.show_mesh else None
         return Frame(
             model=scene.model,
             camera=studio.camera.camera(),
@@ -318,9 +318,10 @@ class ViewportPanel:
             backdrop=studio.backdrop,
             moving=self.moving,
             field=field_of(scene.state),
-            other=None if studio.pinned is None else studio.pinned.model,
-            other_field=None if studio.pinned is None else field_of(studio.pinned),
-            split=studio.split if studio.pinned is not None else 0.0,
+            mesh=mesh,
+            other=None if left is None else left[0],
+            other_field=None if left is None else left[1],
+            split=studio.split if left is not None else 0.0,
         )
 
     def _ink(self, paint: imgui.ImDrawList) -> None:
@@ -354,14 +355,9 @@ class ViewportPanel:
                 radius = studio.drag.radius * self.projection.focal / hit.depth
                 paint.add_circle(mouse, radius, color, 0, 1.5)
                 paint.add_circle_filled(mouse, 3.0, color)
-        if studio.pinned is not None:
+        if studio.left is not None:
             x = ox + studio.split * self.size[0]
             paint.add_line(ImVec2(x, oy), ImVec2(x, oy + self.size[1]), color, 1.5)
-
-
-def field_of(state: RunState) -> HashGridField | None:
-    """The field that the blobs have become in stage II; None before."""
-    return None if state.field is None else state.field.field
 
 
 def combining() -> Combine:
@@ -374,10 +370,3 @@ def combining() -> Combine:
     if io.key_alt:
         return Combine.INTERSECT
     return Combine.REPLACE
-
-
-def _shapes(part: object) -> int:
-    match part:
-        case UnionPart(left=left, right=right):
-            return _shapes(left) + _shapes(right)
-    return 1

@@ -27,7 +27,8 @@ from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.scene.initial import blobs_in_shape
 from interactive3d.runtime.settings import InitSettings, Settings
 from interactive3d.runtime.view.app import Window
-from interactive3d.runtime.view.studio import Project, Studio
+from interactive3d.runtime.view.project import Project
+from interactive3d.runtime.view.studio import Studio
 from interactive3d.runtime.view.worker import Worker
 
 SCRIPT = """prompt "a blue mushroom"
@@ -196,7 +197,7 @@ def persons_session(window: Window, context: imgui.test_engine.TestContext, told
     script = studio.project.script
     script.write_text(SCRIPT.replace("paint cap red", "paint cap green"))
     person.until(lambda: "green" in window.script.editor.get_text(), "the changed script")
-    person.until(lambda: any("follows the script" in text for _, _, text in studio.log), "the new plan")
+    person.until(lambda: any(" kept" in text for _, _, text in studio.log), "the new plan")
     told["step_after_edit"] = studio.worker.latest().step
     script.write_text(SCRIPT.replace("paint cap", "pant cap"))
     person.until(lambda: bool(window.script.diagnostics), "the diagnostics")
@@ -208,11 +209,12 @@ def persons_session(window: Window, context: imgui.test_engine.TestContext, told
     person.until(lambda: not studio.worker.running and not studio.worker.stepping, "the replay")
 
     # Record a turntable while the run goes on to its end.
-    window.recording.seconds, window.recording.size, window.recording.format = 0.5, 64, 2
+    window.recording.seconds, window.recording.width, window.recording.height = 0.5, 64, 48
+    window.recording.format, window.recording.fps = 2, 20
     window.recording.start()
     person.press(key.space)
     person.until(lambda: studio.worker.session.finished, "the end of the run")
-    person.until(lambda: window.recording.recording.finished, "the turntable")
+    person.until(lambda: window.recording.recording is None, "the turntable")
     told["turntable"] = [p.name for p in studio.project.folder.glob("turntable*")]
     person.press(key.f2)
     told["pictures"] = [p.name for p in studio.project.folder.glob("view_*.png")]

@@ -17,12 +17,12 @@ from interactive3d.runtime.settings import SPECS
 from interactive3d.runtime.view.actions import Actions
 from interactive3d.runtime.view.keymap import ACTIONS
 from interactive3d.runtime.view.panels.palette import ranked
-from interactive3d.runtime.view.panels.recording_panel import Recording
 from interactive3d.runtime.view.panels.report_panels import smoothed
 from interactive3d.runtime.view.panels.run_panel import Bar, nice_tick, rows_of
 from interactive3d.runtime.view.panels.settings_panel import TITLES, is_logarithmic, matches, number_format
+from interactive3d.runtime.view.project import Project, event_steps
 from interactive3d.runtime.view.replan import first_difference, replan
-from interactive3d.runtime.view.studio import Project, Studio, event_steps
+from interactive3d.runtime.view.studio import Studio
 from interactive3d.runtime.view.worker import Worker
 
 PATIENCE = 60.0
@@ -83,20 +83,6 @@ def test_the_palette_finds_by_all_words_and_puts_beginnings_first():
     assert ranked("selec", candidates) == ["remove", "hide"]
     assert ranked("hide sel", candidates) == ["hide"]
     assert ranked("paint all red", candidates) == []
-
-
-def test_a_recording_is_written_and_counts(tmp_path: Path, red_ball):
-    from interactive3d.runtime.scene.camera import turntable
-
-    recording = Recording(model=red_ball, path=tmp_path / "turn.gif", cameras=turntable(3), size=(32, 32), fps=10)
-    recording.start()
-    recording.join()
-    assert recording.finished and recording.share == 1.0 and (tmp_path / "turn.gif").stat().st_size > 0
-    stopped = Recording(model=red_ball, path=tmp_path / "no.gif", cameras=turntable(3), size=(32, 32), fps=10)
-    stopped.cancelled = True
-    stopped.start()
-    stopped.join()
-    assert "stopped" in stopped.message and not (tmp_path / "no.gif").exists()
 
 
 def test_where_two_scripts_part(make_run):

@@ -11,7 +11,7 @@ import pytest
 from interactive3d.dsl.operations import AllPart, Move, NamedPart, SetValue, ShapePart, Sphere
 from interactive3d.runtime.engine.session import Hooks, Session
 from interactive3d.runtime.engine.snapshots import digest
-from interactive3d.runtime.view.history import History, Operated, Selected
+from interactive3d.runtime.view.history import History, Marked, Marks, Operated
 from interactive3d.runtime.view.keymap import (
     ACTIONS,
     KeymapProblem,
@@ -171,22 +171,22 @@ def test_the_newest_request_wins():
     latest.close()
 
 
-def test_selections_and_operations_are_undone_in_one_order():
+def test_marks_and_operations_are_undone_in_one_order():
     calls = []
     history = History(lambda: calls.append("undo"), lambda: calls.append("redo"))
-    a, b = AllPart(), NamedPart(name="hat")
-    history.note(Selected(before=None, after=a))
-    history.note(Selected(before=a, after=a))
-    history.note(Operated(before=a, after=None, text="remove all"))
-    history.note(Selected(before=None, after=b))
-    assert history.undo() == (True, None) and calls == []
-    assert history.undo() == (True, a) and calls == ["undo"]
-    assert history.redo() == (True, None) and calls == ["undo", "redo"]
-    assert history.undo() == (True, a)
-    assert history.undo() == (True, None) and not history.can_undo
-    assert history.undo() == (False, None)
-    history.note(Selected(before=None, after=b))
-    assert not history.can_redo
+    nothing, a, b = Marks(), Marks(selection=AllPart()), Marks(hidden=NamedPart(name="hat"))
+    history.note(Marked(before=nothing, after=a))
+    history.note(Marked(before=a, after=a))
+    history.note(Operated(before=a, after=nothing, text="remove all"))
+    history.note(Marked(before=nothing, after=b))
+    assert history.undo() == nothing and calls == []
+    assert history.undo() == a and calls == ["undo"]
+    assert history.redo() == nothing and calls == ["undo", "redo"]
+    assert history.undo() == a
+    assert history.undo() == nothing and not history.can_undo
+    assert history.undo() is None
+    history.note(Marked(before=nothing, after=b))
+    assert not history.can_redo and history.redo() is None
 
 
 def test_the_keys_as_they_come_have_no_conflicts_and_all_do_something():
@@ -199,9 +199,9 @@ def test_the_keys_as_they_come_have_no_conflicts_and_all_do_something():
 def test_the_users_keys_are_checked(tmp_path: Path):
     file = tmp_path / "keys.json"
     assert read_keymap(file) == default_keymap()
-    file.write_text(json.dumps({"undo": ["shift+ctrl+U"], "grid": "k"}))
+    file.write_text(json.dumps({"undo": ["shift+ctrl+U"], "grid": "j"}))
     keymap = read_keymap(file)
-    assert keymap["undo"] == ("ctrl+shift+u",) and keymap["grid"] == ("k",)
+    assert keymap["undo"] == ("ctrl+shift+u",) and keymap["grid"] == ("j",)
     for content, told in (
         ({"undo": ["space"]}, "space would do run and undo"),
         ({"undo": ["w"]}, "w would do undo and flying"),

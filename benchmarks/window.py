@@ -1,0 +1,300 @@
+"""What an open window costs and how quickly it answers, on this machine: ``python benchmarks/window.py`` writes benchmarks/window.md.
+
+Every scenario is a process of its own on a display of its own (Xvfb), 1280 x 720, with Mesa's software renderer unless ``--gpu`` is given.
+The run under the window is a real one: the embedded prior with its defaults, and 20,000 blobs.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+SIZE = (1280, 720)
+BLOBS = 20_000
+WARM_SECONDS = 4.0
+SCENARIOS = ("alone", "watched", "alone again", "held", "slow step", "picture")
+SLOW_SECONDS = 2.0
+SCRIPT = 'prompt "a red dragon"\nseed 1\nsteps 20000\nsplats 100 in sphere at (0, 0, 0) radius 0.5\n'
+
+
+def ball(count: int):
+    """Blobs of a trained object's size all over a lumpy ball."""
+    import torch
+
+    from interactive3d.runtime.scene.gaussians import GaussianModel
+
+    generator = torch.Generator().manual_seed(0)
+    way = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=-1)
+    bump = 0.6 + 0.1 * torch.sin(6 * way[:, :1]) * torch.cos(5 * way[:, 1:2])
+    return GaussianModel.create(
+        mean=way * bump,
+        log_scale=torch.log(0.008 + 0.012 * torch.rand(count, 3, generator=generator)),
+        rotation=torch.randn(count, 4, generator=generator),
+        color=(0.5 + 0.5 * way).clamp(0, 1),
+        logit_opacity=torch.full((count,), 2.0),
+    )
+
+
+def session_of(folder: Path, slow: bool):
+    """A real run, or one whose guidance takes two seconds and leaves the object alone."""
+    import dataclasses
+
+    import torch
+
+    from interactive3d.runtime.engine.script import load_script
+    from interactive3d.runtime.engine.session import Session
+    from interactive3d.runtime.engine.start import begin, make_guidance
+
+    script = folder / "run.sculpt"
+    script.write_text(SCRIPT)
+    program = load_script(script).program
+    assert program is not None
+    guidance = make_guidance(program.guidance, folder, "cpu")
+    if slow:
+        score = guidance.score
+
+        def slowly(request):
+            # Real work on every core, as a large prior's: not a sleep, which would leave them to the window.
+            end = time.perf_counter() + SLOW_SECONDS
+            table = torch.randn(600, 600)
+            while time.perf_counter() < end:
+                table = torch.nn.functional.normalize(table @ table)
+            return score(request)
+
+        guidance.score = slowly
+    trainer, start = begin(program, guidance, seed=1, device="cpu")
+    # Neither grown nor pruned, so that every step has as many blobs.
+    settings = start.settings.set("densify.start", 1_000_000).set("densify.prune_every", 1_000_000)
+    return Session(
+        trainer, program.operations, dataclasses.replace(start, model=ball(BLOBS), settings=settings)
+    ), program
+
+
+@dataclass
+class Seen:
+    """What a scenario measures."""
+
+    frames: list[float] = field(default_factory=list)
+    gaps: list[float] = field(default_factory=list)
+    delays: list[int] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
+    shares: list[float] = field(default_factory=list)
+
+
+def alone(folder: Path, seconds: float) -> dict:
+    """The optimizer without a window."""
+    session, _ = session_of(folder, slow=False)
+    times = []
+    begun = time.perf_counter()
+    while time.perf_counter() - begun < seconds + WARM_SECONDS:
+        started = time.perf_counter()
+        session.advance(1)
+        if started - begun > WARM_SECONDS:
+            times.append(time.perf_counter() - started)
+    return {"step": float(np.mean(times)), "steps": len(times)}
+
+
+def windowed(folder: Path, seconds: float, held: bool, slow: bool) -> dict:
+    """The window over a run: only watched, or with a hand that never stops turning the object."""
+    from interactive3d.runtime.view.app import Window
+    from interactive3d.runtime.view.project import Project
+    from interactive3d.runtime.view.studio import Studio
+    from interactive3d.runtime.view.worker import Worker
+
+    session, program = session_of(folder, slow)
+    studio = Studio(Worker(session, running=True), Project(title="benchmark", folder=folder, program=program))
+    window = Window(studio, config=folder / "config", size=SIZE)
+    seen, begun = Seen(), time.perf_counter()
+    asked: list[tuple[object, int, float]] = []
+    state = {"frame": 0, "last": begun, "steps": 0, "since": 0.0}
+
+    def each_frame() -> None:
+        now = time.perf_counter()
+        state["frame"] += 1
+        warm = now - begun > WARM_SECONDS
+        if warm and not state["since"]:
+            state["since"], state["steps"] = now, studio.worker.latest().step
+            seen.waits.clear()
+            studio.frame_seconds.clear()
+        if warm:
+            seen.gaps.append(now - state["last"])
+            seen.shares.append(studio.window_share)
+        state["last"] = now
+        shown = window.viewport.shown_camera if window.viewport is not None else None
+        for camera, frame, moment in list(asked):
+            if camera == shown:
+                seen.delays.append(state["frame"] - frame)
+                seen.waits.append(now - moment)
+                asked[:] = [row for row in asked if row[1] > frame]
+                break
+        if held:
+            studio.camera = studio.camera.orbited(4.0, 0.4)
+            asked.append((studio.camera.camera(), state["frame"], now))
+            window.wake()
+        if now - begun > seconds + WARM_SECONDS:
+            state["until"], state["taken"] = now, studio.worker.latest().step - state["steps"]
+            window.params.app_shall_exit = True
+
+    studio.frame_seconds = type(studio.frame_seconds)(maxlen=100_000)
+    window.each_frame = each_frame
+    window.run()
+    frames = 1000.0 * np.array(studio.frame_seconds)
+    times = list(studio.worker.step_times)
+    studio.close()
+    taken = [b - a for a, b in itertools.pairwise(times) if a > state["since"]]
+    return {
+        "renderer": window.viewport.renderer,
+        "engine": window.viewport.engine.value,
+        "frames": len(frames),
+        "median": float(np.median(frames)),
+        "p99": float(np.percentile(frames, 99)),
+        "worst": float(frames.max()),
+        "gap_median": 1000 * float(np.median(seen.gaps)),
+        "gap_p99": 1000 * float(np.percentile(seen.gaps, 99)),
+        "step": float(np.mean(taken)) if taken else float("nan"),
+        "steps": len(taken),
+        "share": float(np.mean(seen.shares)),
+        "delay_median": float(np.median(seen.delays)) if seen.delays else None,
+        "delay_p99": float(np.percentile(seen.delays, 99)) if seen.delays else None,
+        "wait_median": 1000 * float(np.median(seen.waits)) if seen.waits else None,
+        "wait_p99": 1000 * float(np.percentile(seen.waits, 99)) if seen.waits else None,
+    }
+
+
+def picture(folder: Path) -> dict:
+    """The window's picture at rest against the optimizer's rasterizer, for both engines."""
+    import moderngl
+
+    from interactive3d.runtime.scene.camera import Camera
+    from interactive3d.runtime.scene.render import render
+    from interactive3d.runtime.view.viewport import Backdrop, Engine, Frame, Viewport
+
+    context = moderngl.create_standalone_context()
+    model, camera = ball(BLOBS), Camera.orbit(30.0, 20.0)
+    expected = render(model, [camera], *SIZE).color[0].clamp(0, 1).numpy()
+    told = {}
+    for engine in Engine:
+        viewport = Viewport(context, engine)
+        frame = Frame(model=model, camera=camera, width=SIZE[0], height=SIZE[1], backdrop=Backdrop.WHITE)
+        started = time.perf_counter()
+        viewport.show(frame)
+        while not viewport.settled and time.perf_counter() - started < 60:
+            time.sleep(0.002)
+            viewport.show(frame)
+        viewport.show(frame)
+        found = viewport.read().astype(np.float64) / 255.0
+        context.finish()
+        told[engine.value] = {
+            "psnr": float(-10 * np.log10(((found - expected) ** 2).mean())),
+            "ms": 1000 * (time.perf_counter() - started),
+        }
+        viewport.close()
+    return told
+
+
+def child(name: str, seconds: float) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        match name:
+            case "alone" | "alone again":
+                told = alone(place, seconds)
+            case "watched":
+                told = windowed(place, seconds, held=False, slow=False)
+            case "held":
+                told = windowed(place, seconds, held=True, slow=False)
+            case "slow step":
+                told = windowed(place, seconds, held=True, slow=True)
+            case _:
+                told = picture(place)
+    print("TOLD " + json.dumps(told))
+
+
+def measure(seconds: float, gpu: bool, only: list[str]) -> dict:
+    told = {}
+    for name in only or SCENARIOS:
+        environment = dict(os.environ)
+        if not gpu:
+            environment["LIBGL_ALWAYS_SOFTWARE"] = "1"
+        command = [sys.executable, __file__, "--child", name, "--seconds", str(seconds)]
+        if not gpu:
+            command = ["xvfb-run", "-a", "-s", "-screen 0 1600x1000x24 -nolisten tcp", *command]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        line = next((row for row in done.stdout.splitlines() if row.startswith("TOLD ")), None)
+        if line is None:
+            raise SystemExit(f"{name}: ended with {done.returncode}\n{done.stderr[-4000:]}")
+        told[name] = json.loads(line[5:])
+        print(name, told[name], file=sys.stderr)
+    return told
+
+
+def report(told: dict, seconds: float) -> str:
+    before = 0.5 * (told["alone"]["step"] + told["alone again"]["step"])
+    watched, held, slow, pictures = (told[name] for name in ("watched", "held", "slow step", "picture"))
+
+    def slower(row: dict) -> str:
+        return f"{100 * (row['step'] / before - 1):.0f} %"
+
+    import torch
+
+    lines = [
+        "# The window, measured",
+        "",
+        f"`python benchmarks/window.py --seconds {seconds:g}` on {platform.processor() or platform.machine()}, {os.cpu_count()} cores,"
+        f" {watched['renderer']}, torch {torch.__version__.split('+')[0]}.",
+        f"The window has {SIZE[0]} x {SIZE[1]} pixels and all its panels; the run under it is a real one: embedded prior, default settings,"
+        f" {BLOBS:,} blobs, {before * 1000:.0f} ms a step without a window.",
+        "",
+        "| what | bar | only watched | a hand that never rests |",
+        "| --- | --- | --- | --- |",
+        f"| frame, median | 50 ms | {watched['median']:.0f} ms | {held['median']:.0f} ms |",
+        f"| frame, 99th percentile | 100 ms | {watched['p99']:.0f} ms | {held['p99']:.0f} ms |",
+        f"| from input to its picture, median | 2 frames | | {held['delay_median']:.1f} frames, {held['wait_median']:.0f} ms |",
+        f"| from input to its picture, 99th percentile | | | {held['delay_p99']:.1f} frames, {held['wait_p99']:.0f} ms |",
+        f"| the optimizer's steps take longer by | 25 % | {slower(watched)} | {slower(held)} |",
+        f"| the panel says | the same | {100 * watched['share']:.0f} % | {100 * held['share']:.0f} % |",
+        "",
+        f"With a step of {slow['step']:.1f} s that keeps every core busy, and a hand that never rests: frames take {slow['median']:.0f} ms"
+        f" (99th percentile {slow['p99']:.0f} ms, worst {slow['worst']:.0f} ms).",
+        "",
+        "The picture at rest against the optimizer's rasterizer (bar: 40 dB):",
+        "",
+        "| drawn by | PSNR | whole picture after |",
+        "| --- | --- | --- |",
+        *(f"| {name} | {row['psnr']:.1f} dB | {row['ms']:.0f} ms |" for name, row in pictures.items()),
+        "",
+        "A frame is everything the window's thread does for it, from ImGui's events to the swap. Watching, the window draws when there is"
+        " news, at most eight times a second. The slowdown compares the mean time of a step with that of the same run without a window,"
+        " measured before and after.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--child")
+    parser.add_argument("--gpu", action="store_true", help="use the display and the graphics card that are there")
+    parser.add_argument("--only", action="append", default=[], choices=SCENARIOS)
+    asked = parser.parse_args()
+    if asked.child:
+        child(asked.child, asked.seconds)
+        return
+    told = measure(asked.seconds, asked.gpu, asked.only)
+    if not asked.only:
+        text = report(told, asked.seconds)
+        Path(__file__).with_suffix(".md").write_text(text)
+        print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""The object's parts and named sets, what can be done to the selection, and the region that becomes a part or is refined."""
+
+from imgui_bundle import ImVec2, icons_fontawesome_6, imgui
+
+from interactive3d.dsl import format_operation
+from interactive3d.dsl.operations import Axis as MirrorAxis
+from interactive3d.dsl.operations import (
+    Duplicate,
+    Edit,
+    Freeze,
+    Keep,
+    Mirror,
+    NamedPart,
+    Paint,
+    PartExpression,
+    Refine,
+    Remove,
+    Thaw,
+)
+from interactive3d.runtime.scene.parts import PartError, part_mask
+from interactive3d.runtime.view.panels.script_panel import ScriptPanel
+from interactive3d.runtime.view.project import field_of
+from interactive3d.runtime.view.regions import RegionKind
+from interactive3d.runtime.view.selecting import Combine
+from interactive3d.runtime.view.studio import Studio
+
+fa = icons_fontawesome_6
+
+
+class PartsPanel:
+    """The script's parts, the named sets in the scene, and what can be done to the selection."""
+
+    def __init__(self, studio: Studio, script: ScriptPanel) -> None:
+        self.studio = studio
+        self.script = script
+        self.part_name = "part_1"
+        self.refine_prompt = ""
+        self.refine_steps = 200
+        self.prompt = ""
+        self.steps = 100
+        self.noise = (0.02, 0.6)
+        self.color = [0.85, 0.12, 0.1]
+        self.copy_name = "copy"
+        self._counts: dict[tuple[int, str], int] = {}
+        self.focus_prompt = False
+
+    def draw(self) -> None:
+        """One frame."""
+        studio = self.studio
+        model = studio.scene.model
+        imgui.separator_text("In the scene")
+        parts: list[tuple[str, PartExpression]] = []
+        if studio.project.program is not None:
+            parts += [(p.name, p) for p in studio.project.program.parts]
+        parts += [(name, NamedPart(name=name)) for name in model.tag_names]
+        if not parts:
+            imgui.text_disabled("no named parts; select with the mouse")
+        for name, part in parts:
+            selected = studio.selection == part
+            if imgui.selectable(f"{name}##part", selected)[0]:
+                io = imgui.get_io()
+                how = Combine.ADD if io.key_shift else Combine.SUBTRACT if io.key_ctrl else Combine.REPLACE
+                studio.select_more(part, how)
+            imgui.same_line(imgui.get_content_region_avail().x - 40)
+            imgui.text_disabled(self._count(name, part))
+        imgui.separator_text("Selection")
+        if studio.selection is None:
+            imgui.text_disabled("nothing is selected")
+        else:
+            imgui.text(f"{studio.scene.selected_count} of {len(model)} blobs")
+        imgui.begin_disabled(studio.selection is None or not studio.scene.selected_count)
+        self._semantic_edit()
+        self._actions()
+        imgui.end_disabled()
+        self._region()
+
+    def _count(self, name: str, part: PartExpression) -> str:
+        model = self.studio.scene.model
+        key = (id(model), name)
+        if key not in self._counts:
+            self._counts = {k: v for k, v in self._counts.items() if k[0] == key[0]}
+            try:
+                self._counts[key] = int(part_mask(part, model).sum())
+            except PartError:
+                self._counts[key] = 0
+        return str(self._counts[key])
+
+    def _semantic_edit(self) -> None:
+        studio = self.studio
+        imgui.spacing()
+        imgui.text_disabled("Edit with words")
+        if self.focus_prompt:
+            imgui.set_keyboard_focus_here()
+            self.focus_prompt = False
+        imgui.set_next_item_width(-1)
+        entered, self.prompt = imgui.input_text_with_hint(
+            "##prompt", "a green dragon with red wings", self.prompt, imgui.InputTextFlags_.enter_returns_true
+        )
+        imgui.set_next_item_width(-70)
+        _, self.steps = imgui.slider_int("##edit steps", self.steps, 10, 500, "for %d steps")
+        imgui.same_line()
+        if (imgui.button("Edit", ImVec2(-1, 0)) or entered) and self.prompt.strip() and studio.selection is not None:
+            unknown = self.unknown_words()
+            if unknown:
+                studio.say(f"the prior does not know {', '.join(unknown)}; it will take no notice of them", error=True)
+            operation = Edit(part=studio.selection, prompt=self.prompt.strip(), steps=self.steps)
+            if studio.submit(operation) and not studio.worker.running:
+                studio.say("the edit begins with the next step: press space")
+
+    def unknown_words(self) -> list[str]:
+        """Words of the prompt that the run's guidance does not know."""
+        from interactive3d.runtime.engine.script import near_words
+
+        program = self.studio.project.program
+        name = program.guidance.name if program and program.guidance else "embedded"
+        words = "".join(c if c.isalpha() else " " for c in self.prompt.lower()).split()
+        return [word for word in words if near_words(name, word) is not None]
+
+    def _actions(self) -> None:
+        studio = self.studio
+        part = studio.selection
+        imgui.spacing()
+        imgui.text_disabled("Do to it")
+        half = ImVec2(0.5 * (imgui.get_content_region_avail().x - 8), 0)
+        if imgui.button(f"{fa.ICON_FA_TRASH}  Remove###Remove", half) and part is not None:
+            studio.submit_and_select(Remove(part=part), None)
+        imgui.same_line()
+        if imgui.button("Keep only this", half) and part is not None:
+            studio.submit(Keep(part=part))
+        if imgui.button(f"{fa.ICON_FA_SNOWFLAKE}  Freeze###Freeze", half) and part is not None:
+            studio.submit(Freeze(part=part))
+        imgui.same_line()
+        if imgui.button("Thaw", half) and part is not None:
+            studio.submit(Thaw(part=part))
+        imgui.set_next_item_width(half.x)
+        _, self.color = imgui.color_edit3("##paint", self.color, imgui.ColorEditFlags_.no_inputs)
+        imgui.same_line()
+        if imgui.button("Paint", ImVec2(-1, 0)) and part is not None:
+            r, g, b = (round(float(c), 3) for c in self.color)
+            studio.submit(Paint(part=part, color=(r, g, b)))
+        imgui.set_next_item_width(half.x)
+        _, self.copy_name = imgui.input_text("##copy", self.copy_name)
+        name_ok = self.copy_name.isidentifier() and self.copy_name.islower()
+        imgui.begin_disabled(not name_ok)
+        imgui.same_line()
+        if imgui.button("Duplicate", ImVec2(-1, 0)) and part is not None:
+            after = NamedPart(name=self.copy_name)
+            studio.submit_and_select(Duplicate(part=part, name=self.copy_name, by=(0.2, 0.0, 0.0)), after)
+        for axis in MirrorAxis:
+            if imgui.button(f"Mirror {axis.value}") and part is not None:
+                studio.submit(Mirror(part=part, axis=axis, name=self.copy_name))
+            imgui.same_line()
+        imgui.new_line()
+        imgui.end_disabled()
+
+    # -- the region -----------------------------------------------------------------------------------------------------
+    def _region(self) -> None:
+        studio = self.studio
+        imgui.separator_text("Region")
+        region = studio.region
+        for kind in RegionKind:
+            on = region is not None and region.kind is kind
+            if imgui.radio_button(kind.value, on) and not on:
+                studio.new_region(kind)
+            imgui.same_line()
+        if region is None:
+            imgui.text_disabled("place one")
+            return
+        if imgui.button("Take away"):
+            studio.place_region(None)
+            return
+        imgui.same_line()
+        if imgui.button("Select###select region"):
+            studio.select(region.part)
+        imgui.set_next_item_width(-110)
+        _, self.part_name = imgui.input_text("##part name", self.part_name)
+        imgui.same_line()
+        imgui.begin_disabled(self.script.path is None)
+        if imgui.button("Make a part", ImVec2(-1, 0)):
+            self.make_part()
+        imgui.end_disabled()
+        imgui.set_next_item_width(-1)
+        _, self.refine_prompt = imgui.input_text_with_hint(
+            "##refine prompt", "refine with words (or with the run's prompt)", self.refine_prompt
+        )
+        imgui.set_next_item_width(-110)
+        _, self.refine_steps = imgui.slider_int("##refine steps", self.refine_steps, 10, 2000, "for %d steps")
+        imgui.same_line()
+        if imgui.button("Refine", ImVec2(-1, 0)):
+            self.refine()
+
+    def make_part(self) -> bool:
+        """Declare the region as a part of the script; False, with a reason, where that cannot be."""
+        region = self.studio.region
+        if region is None:
+            return False
+        name = self.part_name.strip()
+        if not self.script.declare_part(name, region.part):
+            return False
+        number = 1
+        taken = {p.name for p in self.studio.project.program.parts} | {name} if self.studio.project.program else {name}
+        while f"part_{number}" in taken:
+            number += 1
+        self.part_name = f"part_{number}"
+        return True
+
+    def refine(self) -> bool:
+        """Refine the region of the field; False, with a reason, where there is no field yet."""
+        studio, region = self.studio, self.studio.region
+        if region is None:
+            return False
+        prompt = self.refine_prompt.strip() or None
+        operation = Refine(part=region.part, prompt=prompt, steps=self.refine_steps)
+        if field_of(studio.worker.latest()) is None:
+            # The engine would refuse it too; here the reason can say what to do.
+            studio.say("refine works on the field: add `distill` to the script, and refine once it is over", error=True)
+            return False
+        if not studio.submit(operation):
+            return False
+        if not studio.worker.running:
+            studio.say(f"begins with the next step: {format_operation(operation)}; press space")
+        return True
