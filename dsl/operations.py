@@ -263,9 +263,10 @@ class AddShape(EditOperation):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remove(EditOperation):
-    """`remove PART`."""
+    """`remove PART`. In stage II it takes back what was refined or edited in just that part."""
 
     keyword: ClassVar[str] = "remove"
+    stage: ClassVar[Stage] = Stage.BOTH
 
     part: PartExpression
 

@@ -26,11 +26,13 @@ from interactive3d.dsl.operations import (
     Pause,
     Print,
     Ramp,
+    Remove,
     Repair,
     SetValue,
     TermOperation,
 )
 from interactive3d.dsl.program import Program, RepairPolicy
+from interactive3d.dsl.tidy import tidy_operation
 from interactive3d.runtime.engine import stage2
 from interactive3d.runtime.engine.schedule import Schedule
 from interactive3d.runtime.engine.state import Effect, Entry, Metrics, RunState
@@ -141,9 +143,9 @@ class Session:
         return self._state
 
     def submit(self, operation: Operation) -> None:
-        """Queue an operation for the next step boundary."""
+        """Queue an operation for the next step boundary. Its numbers are cleaned, so that it is done as it will be printed."""
         with self._lock:
-            self._queue.append(operation)
+            self._queue.append(tidy_operation(operation))
 
     def stop(self) -> None:
         """Make ``advance`` return at the next step boundary."""
@@ -370,6 +372,9 @@ class Session:
                 term, state, said = stage2.begin(operation, key, state, self.trainer)
                 state = dataclasses.replace(state, terms=(*state.terms, term), terms_begun=state.terms_begun + 1)
                 return state, f"until step {term.end}; {said}", key
+            case Remove() if state.field is not None:
+                state, said = stage2.remove_region(operation, state)
+                return state, said, None
             case EditOperation() | TermOperation() if state.field is not None:
                 raise OperationRefused(
                     f"{operation.keyword} at step {state.step}: works on splats, and the object has become a field; "

@@ -5,7 +5,9 @@ splats stay as they were when the field was begun, for named parts are still tol
 """
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from interactive3d.dsl.operations import Distill, Edit, Operation, Refine, TermOperation
+from interactive3d.dsl.operations import Distill, Edit, Operation, Refine, Remove, TermOperation
+from interactive3d.dsl.printer import part as printed_part
+from interactive3d.dsl.values import DeclaredPart, PartExpression
 from interactive3d.runtime.engine.views import draw_backgrounds, draw_cameras
 from interactive3d.runtime.field.convert import UNSEEN, distill_cameras
 from interactive3d.runtime.field.distill import (
@@ -22,7 +26,7 @@ from interactive3d.runtime.field.distill import (
     distill_step,
     psnr_against_splats,
 )
-from interactive3d.runtime.field.field import HashGridField
+from interactive3d.runtime.field.field import HashGridField, Region
 from interactive3d.runtime.field.files import field_from_parts, field_to_parts
 from interactive3d.runtime.field.optimizer import Moments
 from interactive3d.runtime.field.parts import inside_part, part_box
@@ -45,6 +49,8 @@ if TYPE_CHECKING:
     from interactive3d.runtime.engine.state import RunState
     from interactive3d.runtime.engine.trainer import Trainer
 
+COUNTED = re.compile(r" \(\d+\)$")
+"""The same part refined twice has two regions: `refine head` and `refine head (2)`."""
 BASE = ""
 """The trainee's name while the base itself is trained."""
 
@@ -114,10 +120,65 @@ def concerns(operation: Operation, state: "RunState") -> bool:
     return isinstance(operation, Distill | Refine) or (isinstance(operation, Edit) and state.field is not None)
 
 
-def scene_of(state: "RunState") -> GaussianModel | HashGridField:
-    """What a picture of the run shows: the field once it is distilled, the splats before."""
+def scene_of(state: "RunState", hidden: Collection[str] = ()) -> GaussianModel | HashGridField:
+    """What a picture of the run shows: the field once it is distilled, the splats before.
+
+    ``hidden`` names regions that the picture shall not show; the run does not change by it. Raises KeyError for an unknown one.
+    """
     distilling = any(isinstance(term, DistillTerm) for term in state.terms)
-    return state.model if state.field is None or distilling else state.field.field
+    if state.field is None or distilling:
+        return state.model
+    field = state.field.field
+    for name in hidden:
+        field = field.toggled(name, False)
+    return field
+
+
+def regions_of(state: "RunState") -> tuple[Region, ...]:
+    """The refined regions of the run's field, oldest first; none in stage I."""
+    return () if state.field is None else state.field.field.regions
+
+
+def remove_region(operation: Remove, state: "RunState") -> tuple["RunState", str]:
+    """The state with everything taken back that was refined or edited in just this part, and what to say about it.
+
+    Raises:
+        OperationRefused: nothing was, or it is being refined at the moment.
+    """
+    assert state.field is not None
+    stem = _part_name(operation.part)
+    parts = {region.name: COUNTED.sub("", region.name.split(" ", 1)[1]) for region in regions_of(state)}
+    names = [name for name, part in parts.items() if part == stem]
+    if not names:
+        known = ", ".join(dict.fromkeys(parts.values())) or "none yet"
+        raise OperationRefused(
+            f"remove at step {state.step}: nothing was refined in {stem}; refined parts: {known}. "
+            "In stage II remove takes back what was refined or edited in a part, named or written as it was then"
+        )
+    running = {term.region for term in state.terms if isinstance(term, RegionTerm)}
+    if busy := running & set(names):
+        raise OperationRefused(
+            f"remove at step {state.step}: {busy.pop()} is still going on; remove it when it is over"
+        )
+    field = state.field.field
+    before = field.bytes
+    for name in names:
+        field = field.without_region(name)
+    held = dataclasses.replace(state.field, field=field)
+    said = f"took back {' and '.join(names)}, {(before - field.bytes) / 1e6:.1f} MB"
+    return dataclasses.replace(state, field=held), said
+
+
+def _part_name(part: PartExpression) -> str:
+    return part.name if isinstance(part, DeclaredPart) else printed_part(part)
+
+
+def _region_name(operation: TermOperation, field: HashGridField) -> str:
+    """`refine head`, and with a number where that name is taken; for files, `render --without` and messages."""
+    assert isinstance(operation, Refine | Edit)
+    stem = f"{operation.keyword} {_part_name(operation.part)}"
+    taken = {region.name for region in field.regions}
+    return next(name for i in itertools.count(1) if (name := stem if i == 1 else f"{stem} ({i})") not in taken)
 
 
 def begin(operation: TermOperation, key: str, state: "RunState", trainer: "Trainer") -> tuple[Term, "RunState", str]:
@@ -158,8 +219,8 @@ def _begin_region(
     )
     inside = inside_part(operation.part, state.model)
     box = part_box(operation.part, inside)
-    name = f"{operation.keyword} {common['key']}"
     field = state.field.field
+    name = _region_name(operation, field)
     cost = cost_of(region_layout(field, float(box[3]), settings), float(box[3]))
     region = make_region(field, name, box, inside, settings, generator)
     begun = begin_refinement(field, region)

@@ -11,6 +11,7 @@ from interactive3d.dsl.operations import (
     AllPart,
     AtStep,
     Box,
+    DeclaredPart,
     Distill,
     Edit,
     Export,
@@ -19,6 +20,7 @@ from interactive3d.dsl.operations import (
     OrbitView,
     Paint,
     Refine,
+    Remove,
     ShapePart,
     SnapshotImage,
     Sphere,
@@ -26,7 +28,7 @@ from interactive3d.dsl.operations import (
 from interactive3d.runtime.engine.outputs import write_output
 from interactive3d.runtime.engine.session import Session
 from interactive3d.runtime.engine.snapshots import digest, load_state, save_state
-from interactive3d.runtime.engine.stage2 import scene_of
+from interactive3d.runtime.engine.stage2 import regions_of, scene_of
 from interactive3d.runtime.engine.state import RunState
 from interactive3d.runtime.engine.trainer import Trainer
 from interactive3d.runtime.field import HashGridField, load_field
@@ -53,6 +55,7 @@ TINY = {
 }
 BALL = ShapePart(shape=Sphere(center=(0.0, 0.0, 0.5), radius=0.25))
 SLAB = ShapePart(shape=Box(low=(-0.3, -0.7, -0.7), high=(0.3, 0.0, 0.7)))
+FIRST = "refine sphere at (0, 0, 0.5) radius 0.25"
 SCRIPT: tuple[Operation, ...] = (
     Distill(when=AtStep(step=0), steps=5, label="made"),
     Refine(when=AtStep(step=5), part=BALL, steps=3),
@@ -99,7 +102,10 @@ def test_a_script_goes_through_both_stages(whole: Session) -> None:
     state = whole.latest()
     assert state.step == STEPS and not state.terms and state.finished == {"made": 5}
     assert state.field is not None and not state.field.moments and state.field.candidates is None
-    assert [region.name for region in state.field.field.regions] == ["refine 1", "edit 2"]
+    assert [region.name for region in state.field.field.regions] == [
+        FIRST,
+        "edit box (-0.3, -0.7, -0.7) .. (0.3, 0, 0.7)",
+    ]
     said = " | ".join(effect.message for effect in whole.events())
     assert "dB against the splats on 3 unseen views" in said
     assert "parameters" in said and "MB while refining" in said  # told before it starts
@@ -131,7 +137,7 @@ def test_undo_and_seek_give_back_every_bit() -> None:
 def test_the_digest_sees_the_field(whole: Session) -> None:
     state = whole.latest()
     assert state.field is not None
-    hidden = replace(state.field, field=state.field.field.toggled("refine 1", False))
+    hidden = replace(state.field, field=state.field.field.toggled(FIRST, False))
     assert digest(replace(state, field=hidden)) != digest(state)
 
 
@@ -170,3 +176,43 @@ def test_exports_and_pictures_show_the_field(whole: Session, tmp_path: Path) -> 
     before = session(())
     with pytest.raises(OperationRefused, match="no field to export yet"):
         write_output(Export(kind=ExportKind.FIELD, path="y.safetensors"), before.latest(), folder, print)
+
+
+def test_a_refined_part_is_taken_back_and_undone_like_any_operation() -> None:
+    head = DeclaredPart(name="head", part=BALL)
+    plain = session(SCRIPT[:1])
+    plain.advance(9)
+    run = session(
+        (SCRIPT[0], Refine(when=AtStep(step=5), part=head, steps=2), Refine(when=AtStep(step=7), part=head, steps=1))
+    )
+    run.advance(8)
+    assert [region.name for region in regions_of(run.latest())] == ["refine head", "refine head (2)"]
+    run.submit(Remove(part=BALL))
+    run.submit(Remove(part=head))
+    run.advance(1)
+    refused, done = run.latest().effects[-2:]
+    assert refused.refused and "refined parts: head" in refused.message
+    assert "took back refine head and refine head (2)" in done.message
+    assert not regions_of(run.latest())
+    field, base = run.latest().field, plain.latest().field
+    assert field is not None and base is not None
+    assert torch.equal(field.field.params, base.field.params) and torch.equal(field.field.mask, base.field.mask)
+    assert run.undo() and len(regions_of(run.latest())) == 2
+
+
+def test_a_part_that_is_being_refined_is_not_taken_back() -> None:
+    run = session((SCRIPT[0], Refine(when=AtStep(step=5), part=BALL, steps=4)))
+    run.advance(6)
+    run.submit(Remove(part=BALL))
+    run.advance(1)
+    assert "still going on" in run.latest().effects[-1].message and len(regions_of(run.latest())) == 1
+
+
+def test_pictures_hide_regions_without_changing_the_run(whole: Session) -> None:
+    state = whole.latest()
+    before = digest(state)
+    hidden = scene_of(state, [FIRST])
+    assert isinstance(hidden, HashGridField) and [region.enabled for region in hidden.regions] == [False, True]
+    assert digest(state) == before
+    with pytest.raises(KeyError, match="no region is called"):
+        scene_of(state, ["tail"])
