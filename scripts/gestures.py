@@ -30,12 +30,11 @@ from interactive3d.scripts.library import BASE_STEP, LibraryGesture, file_headin
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PICTURES = DOCS / "pictures" / "gestures"
 SIDE = 220
-COLOURS = 96
+COLOURS = 240
 MOST_PANELS = 5
 SETTINGS = "set camera.batch 2\nrepair for 20 steps\nfrom step 0 to 79 ramp guidance.noise_max 0.98 -> 0.4\n"
 VIEWS: dict[str, tuple[float, float]] = {
     "bodies.bow": (70, 10),
-    "bodies.swell": (20, 10),
     "colours.eyes": (20, 5),
     "colours.set_on_fire": (160, 15),
     "heads.nod": (80, 10),
@@ -54,13 +53,17 @@ VIEWS: dict[str, tuple[float, float]] = {
 }
 VIEW = (30.0, 12.0)
 CLOSE: dict[str, tuple[float, tuple[float, float, float]]] = {
-    "colours.eyes": (2.0, (0.0, 0.0, 0.0)),
+    "bodies.jump": (2.9, (0.0, 0.05, 0.0)),
+    "bodies.squash": (2.8, (0.0, 0.0, 0.0)),
+    "bodies.swell": (2.8, (0.0, 0.1, 0.0)),
+    "bodies.grow_up": (2.9, (0.0, 0.1, 0.0)),
     "heads.open_mouth": (1.7, (0.0, 0.15, 0.2)),
     "heads.stretch_neck": (2.9, (0.0, 0.1, 0.0)),
     "heads.turn": (2.0, (0.0, -0.1, 0.1)),
     "limbs.spread": (2.9, (0.0, 0.0, 0.0)),
     "scenes.lift_off": (2.9, (0.0, 0.15, 0.0)),
-    "scenes.row": (4.0, (0.5, 0.0, 0.0)),
+    "scenes.ring": (2.9, (0.0, 0.1, 0.0)),
+    "scenes.row": (4.2, (0.6, 0.0, 0.1)),
     "scenes.split_apart": (2.9, (0.0, 0.0, 0.0)),
     "scenes.twin": (2.8, (0.25, 0.0, 0.0)),
 }
@@ -136,7 +139,7 @@ def strip(panels: list[tuple[str, Image.Image]]) -> Image.Image:
     for i, (caption, image) in enumerate(panels):
         canvas.paste(image, (i * SIDE, 20))
         draw.text((i * SIDE + (SIDE - font.getlength(caption)) / 2, 2), caption, fill=(90, 90, 90), font=font)
-    return canvas.quantize(COLOURS, dither=Image.Dither.FLOYDSTEINBERG)
+    return canvas.quantize(COLOURS, dither=Image.Dither.NONE)
 
 
 def make_pictures(names: list[str], folder: Path) -> None:

@@ -271,13 +271,13 @@ def test_swell() -> None:
 
 
 def test_grow_up() -> None:
-    call = "bodies.grow_up(all, all, (0, -0.8, 0), (0, 0.2, 0), factor = 1.5, times = 2, beat = 10)"
+    call = "bodies.grow_up((0, -0.81, 0), (0, 0.2, 0), factor = 1.5, times = 2, beat = 10)"
     half, end = performed(call, 12), performed(call, 40)
     lift = [float((center(m, "nose") - center(figure(), "nose"))[1]) for m in (half, end)]
-    assert lift == pytest.approx([0.25, 0.5], abs=NEAR)
+    assert lift == pytest.approx([0.2525, 0.505], abs=NEAR)
     assert float(end.mean[:, 1].min()) == pytest.approx(-0.8, abs=NEAR)
-    assert float(center(end, "body")[1] + 0.8) == pytest.approx(
-        1.5 * float(center(figure(), "body")[1] + 0.8), abs=NEAR
+    assert float(center(end, "body")[1] + 0.81) == pytest.approx(
+        1.5 * float(center(figure(), "body")[1] + 0.81), abs=NEAR
     )
 
 
@@ -333,7 +333,8 @@ def test_twin() -> None:
 
 
 def test_row() -> None:
-    after = performed("scenes.row(box (-0.2, 0.21, -0.2) .. (0.2, 0.6, 0.3), way = (0, 0, 1), copies = 3)")
+    after = performed("scenes.row(all, way = (0, 0, 1), copies = 3)")
+    assert len(after) == 4 * len(figure())
     noses = piece(after, "nose")[:, 2].round(decimals=0)
     assert noses.unique().tolist() == [0, 1, 2, 3]
 
