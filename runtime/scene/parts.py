@@ -53,7 +53,7 @@ def part_mask(part: PartExpression, model: GaussianModel) -> Bool[Tensor, "n"]:
     """Rows of the blobs whose mean is in the part; may be empty.
 
     Raises:
-        PartError: a name that nothing in the scene carries, or a click that needs a segmentation model.
+        PartError: a name that nothing in the scene carries, or a click that hits nothing.
     """
     return _members(part, model)
 
@@ -97,10 +97,10 @@ def _(part: ColorPart, model: GaussianModel) -> Tensor:
 
 @_members.register
 def _(part: ClickPart, model: GaussianModel) -> Tensor:
-    raise PartError(
-        "a part made of clicks needs a segmentation model, and none is installed; "
-        "select in 3D instead, for example `sphere at (0, 0.3, 0.3) radius 0.15`"
-    )
+    # Pictures and segmentation are only loaded where somebody clicks.
+    from interactive3d.runtime.scene.clicks import clicked
+
+    return clicked(part, model)
 
 
 @_members.register

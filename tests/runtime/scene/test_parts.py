@@ -69,11 +69,6 @@ def test_every_kind_can_be_described(part):
     assert describe_part(part)
 
 
-def test_clicks_are_refused_with_another_way():
-    with pytest.raises(PartError, match=r"segmentation model.*select in 3D"):
-        part_mask(CLICK, row_of_blobs())
-
-
 def test_unknown_names_list_the_known_ones():
     with pytest.raises(PartError, match=r"'wing'; names in the scene: start"):
         part_mask(NamedPart(name="wing"), row_of_blobs())
