@@ -55,6 +55,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     # The command line and what it shows.
     "runtime.cli": {"dsl", "kernels", "runtime"},
+    "runtime.verbs": {"dsl", "kernels", "runtime"},
     "runtime.progress": {"runtime.engine", "runtime.scene"},
     "runtime.doctor": {"kernels", "runtime.output"},
 }
