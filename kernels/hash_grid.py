@@ -31,6 +31,7 @@ KERNEL = _library.register(
     _library.NativeKernel(
         "field",
         cpu=("cpu/field_torch.cpp", "cpu/field_network.cpp", "cpu/volume_render.cpp"),
+        cuda=("cuda/field_torch.cpp", "cuda/field_network.cu", "cuda/volume_render.cu"),
     )
 )
 

@@ -9,6 +9,7 @@ namespace i3d {
 
 constexpr int MAX_LEVELS = 32;
 constexpr int CUDA_OUTPUTS = 4;  // raw density, then raw red, green, blue
+constexpr int MAX_INPUTS = 256;  // encoding and extra inputs of one grid, kept in local memory; the binding checks it
 
 // As Grid of field_network.h, small enough to be a kernel's argument.
 template <class R>
@@ -57,5 +58,12 @@ template <class R>
 void composite_backward_cuda(const R* raw, const R* times, const int64_t* offsets, int64_t n, R step, R stop,
                              const R* grad_color, const R* grad_alpha, const R* grad_depth, R* grad_raw,
                              cudaStream_t stream);
+
+// March, field and composition in one launch, a thread a ray, without gradients; hidden samples are never evaluated.
+// `grids` (device array) holds the base first, then `regions` further ones.
+template <class R>
+void render_rays_cuda(const R* origins, const R* directions, const R* shifts, int64_t n, R step, R near,
+                      const uint8_t* occupancy, int side, const CudaGrid<R>* grids, int regions, R empty, R stop,
+                      R* color, R* alpha, R* depth, int32_t* used, cudaStream_t stream);
 
 }  // namespace i3d

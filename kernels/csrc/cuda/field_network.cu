@@ -1,11 +1,11 @@
 // Encoding, network and regional residuals on CUDA: one thread a point, all grids of a call in one launch.
 #include "field_cuda.h"
+#include "volume_render.h"
 
 namespace i3d {
 namespace {
 
 constexpr int THREADS = 128;
-constexpr int MAX_INPUTS = 256;  // encoding and extra inputs of one grid, kept in local memory
 constexpr unsigned WHOLE_WARP = 0xffffffffu;
 
 int blocks(int64_t work) { return int((work + THREADS - 1) / THREADS); }
@@ -131,6 +131,19 @@ __device__ R hidden_unit(const CudaGrid<R>& grid, const Layers<R>& at, const R* 
     return sum;
 }
 
+// Adds one grid's outputs for inputs that are there already.
+template <class R>
+__device__ void network_point(const CudaGrid<R>& grid, const R* x, R* raw) {
+    const Layers<R> at(grid);
+    R out[CUDA_OUTPUTS];
+    for (int o = 0; o < CUDA_OUTPUTS; ++o) out[o] = grid.params[at.second_bias + o];
+    for (int h = 0; h < grid.hidden; ++h) {
+        const R value = larger(hidden_unit(grid, at, x, h), R(0));
+        for (int o = 0; o < CUDA_OUTPUTS; ++o) out[o] += grid.params[at.second + o * grid.hidden + h] * value;
+    }
+    for (int o = 0; o < CUDA_OUTPUTS; ++o) raw[o] += out[o];
+}
+
 template <class R>
 __global__ void network_forward_kernel(const CudaGrid<R>* grids, int count, const R* positions, CudaBase<R> base,
                                        int64_t n, R* raw, R* encoding, uint8_t* speaks) {
@@ -140,14 +153,7 @@ __global__ void network_forward_kernel(const CudaGrid<R>* grids, int count, cons
     for (int g = 0; g < count; ++g) {
         const CudaGrid<R>& grid = grids[g];
         if (!inputs_of(grid, positions + i * 3, base, i, unit, x)) continue;
-        const Layers<R> at(grid);
-        R out[CUDA_OUTPUTS];
-        for (int o = 0; o < CUDA_OUTPUTS; ++o) out[o] = grid.params[at.second_bias + o];
-        for (int h = 0; h < grid.hidden; ++h) {
-            const R value = larger(hidden_unit(grid, at, x, h), R(0));
-            for (int o = 0; o < CUDA_OUTPUTS; ++o) out[o] += grid.params[at.second + o * grid.hidden + h] * value;
-        }
-        for (int o = 0; o < CUDA_OUTPUTS; ++o) raw[i * CUDA_OUTPUTS + o] += out[o];
+        network_point(grid, x, raw + i * CUDA_OUTPUTS);
         speaks[i] = 1;
         const int width = grid.levels * grid.features;
         if (encoding)
@@ -213,7 +219,64 @@ __global__ void network_backward_kernel(const CudaGrid<R>* grids, const int64_t*
     }
 }
 
+// Raw outputs of all grids at one point; false where nothing speaks.
+template <class R>
+__device__ bool field_point(const CudaGrid<R>* grids, int regions, const R* position, R empty, R* encoding, R* raw) {
+    R x[MAX_INPUTS], unit[3];
+    R base_raw[CUDA_OUTPUTS] = {0, 0, 0, 0};
+    const CudaGrid<R>& base = grids[0];
+    const int width = base.levels * base.features;
+    bool spoken = inputs_of(base, position, CudaBase<R>{nullptr, nullptr, 0}, 0, unit, encoding);
+    if (spoken)
+        network_point(base, encoding, base_raw);
+    else {
+        base_raw[0] = empty;
+        for (int j = 0; j < width; ++j) encoding[j] = 0;
+    }
+    for (int o = 0; o < CUDA_OUTPUTS; ++o) raw[o] = base_raw[o];
+    for (int g = 1; g <= regions; ++g) {
+        if (!inputs_of(grids[g], position, CudaBase<R>{encoding, base_raw, width}, 0, unit, x)) continue;
+        spoken = true;
+        network_point(grids[g], x, raw);
+    }
+    return spoken;
+}
+
+template <class R>
+__global__ void render_rays_kernel(const R* origins, const R* directions, const R* shifts, int64_t n, R step, R near,
+                                   const uint8_t* occupancy, int side, const CudaGrid<R>* grids, int regions, R empty,
+                                   R stop, R* color, R* alpha, R* depth, int32_t* used) {
+    const int64_t ray = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+    if (ray >= n) return;
+    const March<R> march =
+        begin_march(origins + ray * 3, directions + ray * 3, step, shifts ? shifts[ray] : R(0.5), near);
+    R encoding[MAX_INPUTS], raw[CUDA_OUTPUTS], position[3], sum[4] = {0, 0, 0, 0}, transmittance = 1;
+    int32_t count = 0;
+    for (int64_t k = 0; transmittance > stop && (k = next_sample(march, occupancy, side, k, position)) >= 0; ++k) {
+        ++count;
+        if (!field_point(grids, regions, position, empty, encoding, raw)) continue;
+        const R density = exp(smaller(raw[0], R(RAW_MAX)));
+        const R weight = -expm1(-density * step) * transmittance;
+        for (int c = 0; c < 3; ++c) sum[c] += weight / (1 + exp(-raw[1 + c]));
+        sum[3] += weight * march.time(k);
+        transmittance -= weight;
+    }
+    for (int c = 0; c < 3; ++c) color[ray * 3 + c] = sum[c];
+    alpha[ray] = 1 - transmittance;
+    depth[ray] = sum[3];
+    used[ray] = count;
+}
+
 }  // namespace
+
+template <class R>
+void render_rays_cuda(const R* origins, const R* directions, const R* shifts, int64_t n, R step, R near,
+                      const uint8_t* occupancy, int side, const CudaGrid<R>* grids, int regions, R empty, R stop,
+                      R* color, R* alpha, R* depth, int32_t* used, cudaStream_t stream) {
+    if (n)
+        render_rays_kernel<<<blocks(n), THREADS, 0, stream>>>(origins, directions, shifts, n, step, near, occupancy, side,
+                                                              grids, regions, empty, stop, color, alpha, depth, used);
+}
 
 template <class R>
 void encode_forward_cuda(const CudaGrid<R>& grid, const R* units, int64_t n, R* out, cudaStream_t stream) {
@@ -248,7 +311,9 @@ void network_backward_cuda(const CudaGrid<R>* grids, const int64_t* offsets, int
     template void network_forward_cuda<R>(const CudaGrid<R>*, int, const R*, CudaBase<R>, int64_t, R*, R*, uint8_t*,   \
                                           cudaStream_t);                                                               \
     template void network_backward_cuda<R>(const CudaGrid<R>*, const int64_t*, int, const R*, CudaBase<R>, int64_t,    \
-                                           const R*, const R*, R*, R*, R*, R*, cudaStream_t);
+                                           const R*, const R*, R*, R*, R*, R*, cudaStream_t);                          \
+    template void render_rays_cuda<R>(const R*, const R*, const R*, int64_t, R, R, const uint8_t*, int,                \
+                                      const CudaGrid<R>*, int, R, R, R*, R*, R*, int32_t*, cudaStream_t);
 I3D_INSTANTIATE(float)
 I3D_INSTANTIATE(double)
 

@@ -1,0 +1,150 @@
+"""The CUDA half of stage II: it compiles; emulated on the CPU it computes what the CPU's own kernels do; on a GPU it agrees with them."""
+
+import dataclasses
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from interactive3d.kernels import _build, _library
+from interactive3d.kernels.field_network import EMPTY, GridBatch, field_network
+from interactive3d.kernels.hash_grid import KERNEL
+from interactive3d.kernels.hash_refine import hash_refine
+from interactive3d.kernels.volume_render import composite, march_rays, render_rays
+from tests.kernels import cuda_emulation
+from tests.kernels import field_cases as cases
+
+EMULATED = 1e-12  # float64 sums in another order
+CUDA_32, CUDA_64 = 1e-4, 1e-10  # gradients are summed by atomic additions, in any order
+STEP, NEAR, STOP = 0.05, 0.01, 1e-3
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
+
+
+@pytest.mark.slow
+@needs_nvcc
+@pytest.mark.parametrize("source", [s for s in KERNEL.cuda if s.endswith(".cu")])
+def test_compiles_for_ampere_and_hopper(source: str, tmp_path: Path) -> None:
+    command = [_build.find_nvcc(), "-O1", "-std=c++17", "-I", str(_build.SOURCES), "-Werror", "all-warnings"]
+    command += [f"-gencode=arch=compute_{n},code=sm_{n}" for n in (80, 90)]
+    target = tmp_path / "kernel.o"
+    made = [*command, "-c", str(_build.SOURCES / source), "-o", str(target)]
+    done = subprocess.run(made, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert target.stat().st_size > 0
+
+
+@pytest.mark.slow
+@needs_nvcc
+def test_binding_compiles(tmp_path: Path) -> None:
+    """Against torch's own headers, with CUDA's beside them (a torch built without CUDA lacks one generated header)."""
+    torch_headers = Path(torch.__file__).parent / "include"
+    command = [_build.find_compiler(), "-std=c++20", "-fsyntax-only", "-DC10_USING_CUSTOM_GENERATED_MACROS"]
+    command += ["-I", str(_build.SOURCES), "-I", str(torch_headers), "-I", str(_build.cuda_home() / "include")]
+    made = [*command, str(_build.SOURCES / "cuda/field_torch.cpp")]
+    done = subprocess.run(made, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def emulated(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    if shutil.which("c++") is None and shutil.which("g++") is None:
+        pytest.skip("no C++ compiler")
+    cuda_emulation.build(KERNEL.cuda, tmp_path_factory.mktemp("emulated"))
+    return getattr(torch.ops, cuda_emulation.NAMESPACE)
+
+
+def same(found: Any, expected: Any) -> None:
+    found, expected = ((x,) if isinstance(x, torch.Tensor) else x for x in (found, expected))
+    for a, b in zip(found, expected, strict=True):
+        assert a.shape == b.shape and a.dtype == b.dtype
+        assert (
+            (a.double() - b.double()).abs().max() <= EMULATED * b.double().abs().max().clamp(min=1)
+            if b.numel()
+            else True
+        )
+
+
+def calls() -> list[tuple[str, tuple[Any, ...]]]:
+    """Every operator of the field with arguments that exercise it."""
+    dtype = torch.float64
+    base, regions = cases.base_grid(dtype), cases.region_grids(dtype)
+    positions, n = cases.points(203, dtype), 203
+    generator = torch.Generator().manual_seed(5)
+    one = (base.masks[0], base.boxes[0])
+    raw, encoding, _ = torch.ops.i3d.field_network(positions, base.params, *one, base.numbers, EMPTY)
+    weight = torch.randn(n, 4, generator=generator, dtype=dtype)
+    weight_encoding = torch.randn(encoding.shape, generator=generator, dtype=dtype)
+    origins, directions = cases.rays(70, dtype)
+    shifts = torch.rand(70, generator=generator, dtype=dtype)
+    limits = torch.randint(0, 30, (70,), generator=generator, dtype=torch.int32)
+    cells = cases.mask(6, generator)
+    times, _, offsets = torch.ops.i3d.march_rays(origins, directions, shifts, cells, None, STEP, NEAR)
+    shown = torch.randn(len(times), 4, generator=generator, dtype=dtype) * 2
+    gradients = [torch.randn(s, generator=generator, dtype=dtype) for s in ((70, 3), (70,), (70,))]
+    table = base.layouts[0].split(base.params)[0].contiguous()
+    units = (positions + 1) / 2
+    refined = (regions.params, regions.masks, regions.boxes, regions.numbers)
+    view = (origins, directions, shifts, cells, base.params, *one, base.numbers)
+    return [
+        ("hash_encode", (units, table, base.numbers)),
+        ("hash_encode_backward", (weight_encoding, units, table, base.numbers, True, True)),
+        ("field_network", (positions, base.params, *one, base.numbers, EMPTY)),
+        (
+            "field_network_backward",
+            (weight, weight_encoding, positions, base.params, *one, encoding, base.numbers, True, True),
+        ),
+        ("hash_refine", (positions, encoding, raw, *refined)),
+        ("hash_refine_backward", (weight, positions, encoding, raw, *refined, True, True, True)),
+        ("march_rays", (origins, directions, shifts, cells, None, STEP, NEAR)),
+        ("march_rays", (origins, directions, None, cells, limits, STEP, NEAR)),
+        ("composite", (shown, times, offsets, STEP, STOP)),
+        ("composite_backward", (*gradients, shown, times, offsets, STEP, STOP)),
+        ("composite_backward", (gradients[0], None, None, shown, times, offsets, STEP, STOP)),
+        ("render_rays", (*view, *refined, STEP, NEAR, EMPTY, STOP)),
+        ("render_rays", (*view, *(t[:0] for t in refined[:3]), [], STEP, NEAR, EMPTY, STOP)),
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not cases.has_native(), reason="no native kernel could be built here")
+def test_emulated_kernels_agree_with_the_cpu(emulated: Any) -> None:
+    for name, arguments in calls():
+        same(getattr(emulated, name)(*arguments), getattr(torch.ops.i3d, name)(*arguments))
+
+
+def everything(move: Callable[[torch.Tensor], torch.Tensor], dtype: torch.dtype) -> list[torch.Tensor]:
+    """Outputs and gradients of the whole field, on the device that ``move`` moves to."""
+
+    def moved(grid: GridBatch) -> GridBatch:
+        params, masks, boxes = move(grid.params).requires_grad_(), move(grid.masks), move(grid.boxes)
+        return dataclasses.replace(grid, params=params, masks=masks, boxes=boxes)
+
+    base, regions = moved(cases.base_grid(dtype)), moved(cases.region_grids(dtype))
+    origins, directions = (move(t) for t in cases.rays(300, dtype))
+    cells = move(cases.mask(6, torch.Generator().manual_seed(5)))
+    samples = march_rays(origins, directions, cells, STEP)
+    positions = samples.positions.requires_grad_()
+    raw, encoding, _ = field_network(positions, base)
+    pixels = composite(raw + hash_refine(positions, encoding, raw, regions)[0], samples.times, samples.offsets, STEP)
+    (pixels.color.sum() + (pixels.alpha * pixels.depth).sum()).backward()
+    view = render_rays(origins, directions, cells, base, regions, STEP)
+    found = [*pixels[:3], base.params.grad, regions.params.grad, positions.grad, *view[:3]]
+    return [t.detach().cpu() for t in found if t is not None]
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["f64", "f32"])
+def test_native_agrees_with_cpu_on_a_gpu(dtype: torch.dtype) -> None:
+    expected = everything(lambda t: t, dtype)
+    with _library.use_implementation("native"):
+        found = everything(lambda t: t.cuda(), dtype)
+    tolerance = CUDA_64 if dtype == torch.float64 else CUDA_32
+    for a, b in zip(found, expected, strict=True):
+        assert float((a - b).abs().max() / b.abs().max().clamp(min=1e-30)) <= tolerance
