@@ -16,6 +16,7 @@ from interactive3d.dsl.parser import parse
 from interactive3d.dsl.program import CheckContext, Program
 from interactive3d.dsl.scope import Bound
 from interactive3d.dsl.source import Source
+from interactive3d.dsl.tidy import tidy_operation
 from interactive3d.dsl.timeline import Timeline, order_key
 from interactive3d.dsl.values import NOW, NamedPart
 
@@ -149,15 +150,17 @@ def _unused(checker: Checker) -> None:
 def _program(checker: Checker, source: Source) -> Program:
     values = checker.setting_statements.values
     declared = checker.declarations
+    # What was calculated for the head; parts, views and operations were cleaned where they were made.
+    tidy = tidy_operation if checker.reporter.ever_computed else lambda value: value
     return Program(
         prompt=values.get("prompt"),
         avoid=values.get("avoid"),
         seed=values.get("seed"),
         steps=values.get("steps"),
         guidance=values.get("guidance"),
-        initial=values.get("initial"),
-        settings=tuple(checker.settings.chosen.items()),
-        repair=values.get("repair"),
+        initial=tidy(values.get("initial")),
+        settings=tuple((path, tidy(value)) for path, value in checker.settings.chosen.items()),
+        repair=tidy(values.get("repair")),
         params=tuple(declared.params),
         views=tuple(declared.views),
         parts=tuple(declared.parts),

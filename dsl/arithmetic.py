@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from interactive3d.dsl import nodes as n
 from interactive3d.dsl.scope import ARTICLES, BAD, Angle, type_of
+from interactive3d.dsl.tidy import tidy_number, tidy_sum
 from interactive3d.dsl.values import (
     DeclaredPart,
     DifferencePart,
@@ -69,6 +70,8 @@ def binary(evaluate: "Evaluator", node: n.Binary) -> Any:
     if kinds == ("number", "number"):
         return _numbers(evaluate, node, op, left, right)
     result = _combine(op, kinds, left, right)
+    if type(result) in (tuple, Angle, float):
+        evaluate.reporter.compute()
     if result is ZERO_DIVISION:
         evaluate.report("E0405", node.right.start, node.right.end)
         return BAD
@@ -87,16 +90,16 @@ def binary(evaluate: "Evaluator", node: n.Binary) -> Any:
 
 def _numbers(evaluate: "Evaluator", node: n.Binary, op: str, a: float, b: float) -> Any:
     if op == "+":
-        value = a + b
+        value = tidy_sum(a + b, a, b)
     elif op == "-":
-        value = a - b
+        value = tidy_sum(a - b, a, b)
     elif op == "*":
-        value = a * b
+        value = tidy_number(a * b)
     elif op == "/":
         if b == 0:
             evaluate.report("E0405", node.right.start, node.right.end)
             return BAD
-        value = a / b
+        value = tidy_number(a / b)
     elif op == "^":
         try:
             value = a**b
@@ -104,6 +107,7 @@ def _numbers(evaluate: "Evaluator", node: n.Binary, op: str, a: float, b: float)
             value = math.inf
         if isinstance(value, complex):
             value = math.nan
+        value = tidy_number(value)
     elif op in _COMPARE:
         return _COMPARE[op](a, b)
     elif op in ("==", "!="):
@@ -121,6 +125,8 @@ def _numbers(evaluate: "Evaluator", node: n.Binary, op: str, a: float, b: float)
     if not math.isfinite(value):
         evaluate.report("E0406", node.start, node.end, what="this")
         return BAD
+    if value != int(value):
+        evaluate.reporter.compute()
     return float(value)
 
 
@@ -141,37 +147,41 @@ def _combine(op: str, kinds: tuple[str, str], a: Any, b: Any) -> Any:
     if kinds == ("vector", "vector"):
         if op in "+-":
             sign = 1 if op == "+" else -1
-            return (a[0] + sign * b[0], a[1] + sign * b[1], a[2] + sign * b[2])
+            return tuple(tidy_sum(p + sign * q, p, q) for p, q in zip(a, b, strict=True))
     elif kinds == ("vector", "number"):
         if op == "*":
-            return (a[0] * b, a[1] * b, a[2] * b)
+            return _scaled(a, b)
         if op == "/":
-            return (a[0] / b, a[1] / b, a[2] / b) if b else ZERO_DIVISION
+            return tuple(tidy_number(p / b) for p in a) if b else ZERO_DIVISION
     elif kinds == ("number", "vector"):
         if op == "*":
-            return (b[0] * a, b[1] * a, b[2] * a)
+            return _scaled(b, a)
     elif kinds == ("angle", "angle"):
         return _angles(op, a.degrees, b.degrees)
     elif kinds == ("angle", "number"):
         if op == "*":
-            return Angle(a.degrees * b)
+            return Angle(tidy_number(a.degrees * b))
         if op == "/":
-            return Angle(a.degrees / b) if b else ZERO_DIVISION
+            return Angle(tidy_number(a.degrees / b)) if b else ZERO_DIVISION
     elif kinds == ("number", "angle"):
         if op == "*":
-            return Angle(a * b.degrees)
+            return Angle(tidy_number(a * b.degrees))
     elif kinds == ("truth", "truth") and op in ("and", "or"):
         return (a and b) if op == "and" else (a or b)
     return None
 
 
+def _scaled(vector: tuple[float, ...], by: float) -> tuple[float, ...]:
+    return tuple(tidy_number(component * by) for component in vector)
+
+
 def _angles(op: str, a: float, b: float) -> Any:
     if op == "+":
-        return Angle(a + b)
+        return Angle(tidy_sum(a + b, a, b))
     if op == "-":
-        return Angle(a - b)
+        return Angle(tidy_sum(a - b, a, b))
     if op == "/":
-        return a / b if b else ZERO_DIVISION
+        return tidy_number(a / b) if b else ZERO_DIVISION
     return _COMPARE[op](a, b) if op in _COMPARE else None
 
 

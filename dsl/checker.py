@@ -28,6 +28,7 @@ from interactive3d.dsl.scope import BAD, Bound, Items, Scope, type_of
 from interactive3d.dsl.settings_check import Settings
 from interactive3d.dsl.settings_statements import SETTING_KEYWORDS, SettingStatements
 from interactive3d.dsl.source import Source
+from interactive3d.dsl.tidy import tidy_operation
 from interactive3d.dsl.values import AtEnd, AtStep, Every, FromTo, NamedPart, When, WhenMetric
 
 # How many statements a script may become once its loops and gestures are opened up.
@@ -314,6 +315,9 @@ class Checker:
         return True
 
     def place(self, operation: Operation, node: n.Op, frame: Frame, moment: Place | None) -> None:
+        if self.reporter.computed:
+            operation = tidy_operation(operation)
+            self.reporter.computed = False
         begins = first_step(operation.when)
         over: int | None = begins
         when = operation.when

@@ -13,6 +13,7 @@ from interactive3d.dsl.program import Param, SourceFile
 from interactive3d.dsl.scope import ARTICLES, BAD, Angle, Bound, Scope, type_of
 from interactive3d.dsl.source import Source
 from interactive3d.dsl.tables import tables
+from interactive3d.dsl.tidy import tidy_operation
 from interactive3d.dsl.values import DeclaredPart, OrbitView
 
 if TYPE_CHECKING:
@@ -76,17 +77,27 @@ class Declarations:
         elif node.kind == "view":
             value = checker.evaluate.view(node.value)
             if value is not BAD and self.at_top:
-                value = replace(value, name=self.prefix + node.name.text)
+                value = replace(self._tidy(value), name=self.prefix + node.name.text)
         else:
             value = checker.moments.clauses.read_part(node.value)
             if value is not BAD and self.at_top:
-                value = DeclaredPart(name=self.prefix + node.name.text, part=as_part(value))
+                value = DeclaredPart(
+                    name=self.prefix + node.name.text,
+                    part=tidy_operation(as_part(value)) if self.reporter.computed else as_part(value),
+                )
         bound = self.declare(node.name, node.kind, value)
         if bound is not None and value is not BAD and self.at_top and not self.prefix:
             if node.kind == "view":
                 self.views.append(value)
             elif node.kind == "part":
                 self.parts.append(value)
+
+    def _tidy(self, value: Any) -> Any:
+        """What arithmetic has made, without its rounding; literals stay as they are."""
+        if not self.reporter.computed:
+            return value
+        self.reporter.computed = False
+        return tidy_operation(value)
 
     # Params.
 

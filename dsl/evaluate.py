@@ -13,6 +13,7 @@ from interactive3d.dsl.reporter import Reporter
 from interactive3d.dsl.scope import ARTICLES, BAD, Angle, Bad, Bound, Items, Scope, type_of
 from interactive3d.dsl.shapes import build_shape
 from interactive3d.dsl.sights import build_clicks, build_color_part, build_orbit
+from interactive3d.dsl.tidy import tidy_number
 from interactive3d.dsl.values import (
     X_AXIS,
     Y_AXIS,
@@ -73,6 +74,8 @@ class Evaluator:
             what = "gesture" if bound.kind == "gesture" else "namespace"
             self.report("E0301", node.start, node.end, expected="a value", found=f"the {what} `{bound.name}`")
             return BAD
+        if type(bound.value) in (float, tuple, Angle):
+            self.reporter.compute()
         return bound.value
 
     def _dotted(self, node: n.Name) -> Any:
@@ -91,6 +94,7 @@ class Evaluator:
             return self._value(inner, node)
         value = bound.value
         if type(value) is tuple and rest in _AXES:
+            self.reporter.compute()
             return value[_AXES[rest]]
         if isinstance(value, Bad):
             return BAD
@@ -195,7 +199,9 @@ class Evaluator:
         if type(value) is not float:
             self.report("E0315", node.start, node.end, unit=node.unit, found=ARTICLES[type_of(value)])
             return BAD
-        return Angle(value if node.unit == "deg" else math.degrees(value))
+        if node.unit != "deg":
+            self.reporter.compute()
+        return Angle(value if node.unit == "deg" else tidy_number(math.degrees(value)))
 
     def call(self, node: n.Call) -> Any:
         name = node.name.text
@@ -218,6 +224,7 @@ class Evaluator:
             return BAD
         if any(value is BAD for value in values):
             return BAD
+        self.reporter.compute()
         return call_function(self.report, node, values)
 
     # Parts and views.

@@ -7,23 +7,25 @@ from typing import Any
 from interactive3d.dsl.lexer import Report
 from interactive3d.dsl.nodes import Call
 from interactive3d.dsl.scope import ARTICLES, BAD, Angle, type_of
+from interactive3d.dsl.tidy import tidy_number, tidy_sum
 
 
 def _mix(a: Any, b: Any, t: float) -> Any:
     if type(a) is tuple:
-        return tuple(p + (q - p) * t for p, q in zip(a, b, strict=True))
+        return tuple(_mix(p, q, t) for p, q in zip(a, b, strict=True))
     if type(a) is Angle:
-        return Angle(a.degrees + (b.degrees - a.degrees) * t)
-    return a + (b - a) * t
+        return Angle(_mix(a.degrees, b.degrees, t))
+    return tidy_sum(a + (b - a) * t, a, b)
 
 
 def _normalize(v: tuple[float, float, float]) -> Any:
     size = math.hypot(*v)
-    return tuple(c / size for c in v) if size else math.nan
+    return tuple(tidy_number(c / size) for c in v) if size else math.nan
 
 
 def _turn(wave: Callable[[float], float]) -> Callable[[Any], float]:
-    return lambda a: wave(math.radians(a.degrees if type(a) is Angle else a))
+    # To twelve places, for the cosine of 90 degrees is 0.
+    return lambda a: tidy_sum(wave(math.radians(a.degrees if type(a) is Angle else a)), 1.0)
 
 
 # Name -> (signatures, function, what it gives). A signature is a tuple of types; `number+` is one or more numbers.
@@ -35,10 +37,10 @@ FUNCTIONS: dict[str, tuple[tuple[tuple[str, ...], ...], Callable[..., Any], str]
     ),
     "min": ((("number", "number+"),), min, "min(a, b, …): the smallest of numbers"),
     "max": ((("number", "number+"),), max, "max(a, b, …): the largest of numbers"),
-    "sqrt": ((("number",),), lambda a: math.sqrt(a) if a >= 0 else math.nan, "sqrt(a): the square root"),
+    "sqrt": ((("number",),), lambda a: tidy_number(math.sqrt(a)) if a >= 0 else math.nan, "sqrt(a): the square root"),
     "sin": ((("angle",), ("number",)), _turn(math.sin), "sin(a): of an angle, or of a number of degrees"),
     "cos": ((("angle",), ("number",)), _turn(math.cos), "cos(a): of an angle, or of a number of degrees"),
-    "length": ((("vector",),), lambda v: math.hypot(*v), "length(v): of a vector"),
+    "length": ((("vector",),), lambda v: tidy_number(math.hypot(*v)), "length(v): of a vector"),
     "normalize": ((("vector",),), _normalize, "normalize(v): the vector of length 1 in the same direction"),
     "abs": ((("number",),), abs, "abs(a): without its sign"),
     "floor": ((("number",),), lambda a: float(math.floor(a)), "floor(a): the whole number at or below it"),

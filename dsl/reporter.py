@@ -34,9 +34,16 @@ class Reporter:
         # (file, start, end, what it stands for) of every use of a name; kept for editors alone.
         self.references: list[tuple[Source, int, int, Any]] = []
         self.record = False
+        # Whether arithmetic has made a value of the operation that is read now, and of anything so far.
+        self.computed = False
+        self.ever_computed = False
         # Per file, name -> (start, end) of its declaration at the top level, for "declared below".
         self.declarations: dict[str, dict[str, tuple[int, int]]] = {}
         self._seen: set[tuple[str, str, int, int]] = set()
+
+    def compute(self) -> None:
+        """A value is made by arithmetic, or comes from a name: its digits are nobody's literal."""
+        self.computed = self.ever_computed = True
 
     def report(self, code: str, start: int, end: int, **fields: Any) -> None:
         self.report_at(code, self.source, start, end, **fields)

@@ -70,7 +70,7 @@ def value(expression: str) -> float:
 )
 def test_arithmetic(expression: str, expected: float) -> None:
     # One rounding of the trigonometric functions.
-    assert value(expression) == pytest.approx(expected, abs=1e-12)
+    assert value(expression) == pytest.approx(expected, abs=1e-11)
 
 
 def test_vectors_and_components() -> None:
