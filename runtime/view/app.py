@@ -3,6 +3,7 @@
 The loop is ours and not the library's, because the library waits with Python's lock held and the optimizer's thread would wait with it.
 """
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,12 @@ from interactive3d.runtime.view.theme import ACCENT, MUTED, apply_theme, load_fo
 from interactive3d.runtime.view.viewport import Backdrop, Engine, Viewport
 
 FRAMES_A_SECOND = 60.0
+SOFTWARE_FRAMES_A_SECOND = 30.0
+"""Where the processor draws, every frame is taken from the optimizer."""
+
+SWITCH_SECONDS = 0.001
+"""How long another thread may keep Python's lock while the window wants it; Python's own five would be felt."""
+
 NEWS_A_SECOND = 8.0
 """New states shown a second when nobody touches anything: each picture costs the optimizer some of the machine."""
 
@@ -105,6 +112,8 @@ class Window:
         render, costs = immapp.manual_render, Costs()
         addons = immapp.AddOnsParams(with_implot=True)
         render.setup_from_runner_params(self.params, addons)
+        switch = sys.getswitchinterval()
+        sys.setswitchinterval(min(switch, SWITCH_SECONDS))
         try:
             while not self.params.app_shall_exit:
                 started = time.perf_counter()
@@ -114,6 +123,7 @@ class Window:
                 self.studio.window_share = costs.share
                 self._rest(started)
         finally:
+            sys.setswitchinterval(switch)
             self.recording.close()
             if self.viewport is not None:
                 self.viewport.close()
@@ -122,7 +132,9 @@ class Window:
     def _rest(self, started: float) -> None:
         """Wait for the next frame, for an event or for news, with Python's lock free."""
         if self.tests is not None or self.wakeful:
-            time.sleep(max(1.0 / FRAMES_A_SECOND - (time.perf_counter() - started), 0.001))
+            software = self.viewport is not None and self.viewport.software
+            rate = SOFTWARE_FRAMES_A_SECOND if software else FRAMES_A_SECOND
+            time.sleep(max(1.0 / rate - (time.perf_counter() - started), 0.001))
             return
         while (left := IDLE_SECONDS - (time.perf_counter() - started)) > 0:
             asked = time.perf_counter()
@@ -255,10 +267,14 @@ class Window:
         if self.capture_to is None or self.viewport is None:
             return
         path, self.capture_to = self.capture_to, None
-        screen = self.viewport.context.screen
+        context = self.viewport.context
         width, height = glfw.get_framebuffer_size(glfw_utils.glfw_window_hello_imgui())
-        screen.viewport = (0, 0, width, height)
-        data = screen.read(viewport=(0, 0, width, height), components=3, alignment=1)
+        # The screen has no attachment that could be read by number: it is copied to something that has.
+        target = context.simple_framebuffer((width, height), 4)
+        context.screen.viewport = (0, 0, width, height)
+        context.copy_framebuffer(target, context.screen)
+        data = target.read(components=3, alignment=1)
+        target.release()
         save_picture(path, np.frombuffer(data, np.uint8).reshape(height, width, 3)[::-1].copy())
 
     # -- every frame ----------------------------------------------------------------------------------------------------

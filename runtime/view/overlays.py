@@ -1,6 +1,7 @@
 """Lines over and under the object: floor and axes, parts, the region, refined regions, the camera path with its views, a drag's arrow."""
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -40,9 +41,7 @@ def lines_of(studio: Studio, projection: Projection, held: Region | None) -> tup
     scene = studio.scene
     floor = round(scene.ball.center[1] - scene.ball.radius, 1)
     if studio.grid:
-        dark = studio.backdrop in (Backdrop.DARK, Backdrop.BLACK, Backdrop.CHECKER)
-        add_grid(under, floor, (1.0, 1.0, 1.0) if dark else (0.0, 0.0, 0.0))
-        add_axes(under, floor)
+        under.rows.append(_floor(floor, studio.backdrop in (Backdrop.DARK, Backdrop.BLACK, Backdrop.CHECKER)))
     program = studio.project.program
     if studio.show_parts and program is not None:
         for part in program.parts:
@@ -60,7 +59,7 @@ def lines_of(studio: Studio, projection: Projection, held: Region | None) -> tup
             center, radius = refined.focus
             add_shape(over, Sphere(center=center, radius=radius), REFINED_COLOR, 1.0)
     if studio.show_cameras:
-        _cameras(studio, over)
+        _cameras(studio, over, projection.camera)
     target = _pull(studio.pull, studio, over, projection)
     key = (
         *(studio.grid, floor, studio.show_parts, studio.selection, studio.moved is None, target, studio.drag.radius),
@@ -68,6 +67,15 @@ def lines_of(studio: Studio, projection: Projection, held: Region | None) -> tup
         None if program is None else id(program.parts),
     )
     return under, over, key
+
+
+@lru_cache(maxsize=8)
+def _floor(height: float, dark: bool) -> np.ndarray:
+    """The floor and its axes as rows of a batch."""
+    batch = LineBatch()
+    add_grid(batch, height, (1.0, 1.0, 1.0) if dark else (0.0, 0.0, 0.0))
+    add_axes(batch, height)
+    return batch.table()
 
 
 def _pull(pull: Pull | None, studio: Studio, over: LineBatch, projection: Projection) -> object:
@@ -80,17 +88,21 @@ def _pull(pull: Pull | None, studio: Studio, over: LineBatch, projection: Projec
     return target
 
 
-def _cameras(studio: Studio, over: LineBatch) -> None:
-    """The path with a pyramid for each keyframe, and the views that the script declares."""
+def _cameras(studio: Studio, over: LineBatch, seen_from: Camera) -> None:
+    """The path with a pyramid for each keyframe, and the views that the script declares; not the one that is looked through."""
     keys = studio.path.keys
     for key in keys:
-        add_frustum(over, key.camera.camera(), CAMERA_COLOR)
+        camera = key.camera.camera()
+        if math.dist(camera.position, seen_from.position) > FRUSTUM:
+            add_frustum(over, camera, CAMERA_COLOR)
     if len(keys) > 1:
         places = [camera.position for camera in studio.path.at(np.linspace(0.0, studio.path.seconds, PATH_POINTS))]
         over.path(np.array(places), CAMERA_COLOR, 1.5)
     program = studio.project.program
     for view in program.views if program is not None else ():
-        add_frustum(over, camera_of(view), VIEW_COLOR)
+        camera = camera_of(view)
+        if math.dist(camera.position, seen_from.position) > FRUSTUM:
+            add_frustum(over, camera, VIEW_COLOR)
 
 
 def add_frustum(batch: LineBatch, camera: Camera, color: Rgba, depth: float = FRUSTUM) -> None:

@@ -1,6 +1,8 @@
 """Blobs as the splat shader reads them, and their order from back to front. numpy, so that it runs beside the optimizer's torch."""
 
 import math
+from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt32
@@ -17,9 +19,27 @@ COARSE_SORT_FROM = 200_000
 """Above this many blobs depths are sorted as 16-bit numbers, by counting: ten times quicker, and finer than a pixel's difference."""
 
 
+@lru_cache(maxsize=256)
 def view_matrix(camera: Camera) -> Float[np.ndarray, "4 4"]:
-    """World to camera, OpenCV axes, float64."""
-    return camera.view_matrix().numpy().astype(np.float64)
+    """World to camera, OpenCV axes, float64; ``Camera.view_matrix`` without torch, for the window asks many times a frame."""
+    eye, target = np.array(camera.position), np.array(camera.target)
+    forward = (target - eye) / np.linalg.norm(target - eye)
+    # Straight up or down has no horizon: the object's front is the picture's top, as a map does.
+    steep = abs(forward[1]) > 0.9999
+    up = (0.0, 0.0, -1.0 if forward[1] < 0 else 1.0) if steep else (0.0, 1.0, 0.0)
+    right = _cross(forward, up)
+    right /= np.linalg.norm(right)
+    turn = np.stack([right, _cross(forward, right), forward])
+    matrix = np.eye(4)
+    matrix[:3, :3] = turn
+    matrix[:3, 3] = -turn @ eye
+    matrix.flags.writeable = False
+    return matrix
+
+
+def _cross(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> Float[np.ndarray, "3"]:
+    # numpy's own is ten times slower for a single pair.
+    return np.array([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
 
 
 def focal_length(camera: Camera, height: int) -> float:

@@ -60,6 +60,8 @@ class SettingsPanel:
         self.search = ""
         self.only_differing = False
         self._held: dict[str, SettingValue] = {}
+        self._asked: object = None
+        self._found: list[tuple[str, list[SettingSpec]]] = []
 
     def draw(self) -> None:
         """One frame."""
@@ -72,13 +74,21 @@ class SettingsPanel:
         imgui.same_line()
         _, self.only_differing = imgui.checkbox(f"changed ({len(differing)})##changed", self.only_differing)
         if imgui.begin_child("settings"):
-            for group, specs in groupby(SPECS.values(), key=lambda s: s.path.split(".")[0]):
-                shown = [
-                    s for s in specs if matches(s, self.search) and (not self.only_differing or s.path in differing)
-                ]
-                if shown:
-                    self._group(group, shown, settings)
+            for group, specs in self._groups(frozenset(differing)):
+                self._group(group, specs, settings)
         imgui.end_child()
+
+    def _groups(self, differing: frozenset[str]) -> list[tuple[str, list[SettingSpec]]]:
+        """What is shown, by group; found anew only when the search or what differs has changed."""
+        asked = (self.search, self.only_differing, differing if self.only_differing else None)
+        if self._asked != asked:
+            self._asked, self._found = asked, []
+            for group, specs in groupby(SPECS.values(), key=lambda s: s.path.split(".")[0]):
+                shown = [s for s in specs if matches(s, self.search)]
+                shown = [s for s in shown if not self.only_differing or s.path in differing]
+                if shown:
+                    self._found.append((group, shown))
+        return self._found
 
     def _group(self, group: str, specs: list[SettingSpec], settings: Settings) -> None:
         flags = (

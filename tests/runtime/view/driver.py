@@ -1,6 +1,6 @@
 """A person's session with the window, driven by the Dear ImGui Test Engine in a process of its own; what happened goes to a JSON file.
 
-Run as ``python driver.py FOLDER [soak SECONDS]``; the tests beside it start it under Xvfb and read what it wrote.
+Run as ``python driver.py FOLDER SCENE [SECONDS]``; the tests beside it start it under Xvfb and read what it wrote.
 """
 
 import json
@@ -17,19 +17,25 @@ from PIL import Image
 
 from interactive3d.dsl import format_operation
 from interactive3d.dsl.operations import Capsule, Ellipsoid, Shape
+from interactive3d.runtime.engine.run import Run
 from interactive3d.runtime.engine.script import load_script
 from interactive3d.runtime.engine.session import Session
 from interactive3d.runtime.engine.snapshots import digest
 from interactive3d.runtime.engine.state import RunState
 from interactive3d.runtime.engine.trainer import Trainer
 from interactive3d.runtime.guidance.reference import ReferenceGuidance
+from interactive3d.runtime.output.splat_files import write_splats
 from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.scene.initial import blobs_in_shape
 from interactive3d.runtime.settings import InitSettings, Settings
 from interactive3d.runtime.view.app import Window
 from interactive3d.runtime.view.project import Project
+from interactive3d.runtime.view.regions import RegionKind
 from interactive3d.runtime.view.studio import Studio
 from interactive3d.runtime.view.worker import Worker
+
+sys.path.insert(0, str(Path(__file__).parent))
+from scenes import PANELS, closing, features, panels
 
 SCRIPT = """prompt "a blue mushroom"
 seed 7
@@ -42,6 +48,8 @@ at step 2 rotate cap by 10 deg about y
 at step 20 paint cap red
 """
 PATIENCE = 120.0
+SIZE = (1000, 640)
+PANELS_SIZE = (1280, 900)
 
 
 def blobs(shape: Shape, count: int, color: tuple[float, float, float], seed: int) -> GaussianModel:
@@ -230,57 +238,76 @@ def persons_session(window: Window, context: imgui.test_engine.TestContext, told
     person.settle()
 
 
+def memory() -> int:
+    """Bytes of this process that lie in memory; 0 where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    except OSError:
+        return 0
+
+
 def soak(window: Window, context: imgui.test_engine.TestContext, told: dict, seconds: float) -> None:
     """Anything a hand may do, at random; only what a mouse and a keyboard can do."""
     person, random_ = Person(window, context), random.Random(5)
     studio, key = window.studio, imgui.Key
-    keys = [key.v, key.c, key.r, key.l, key.b, key.x, key._1, key._2, key._3, key.f, key.g, key.escape, key.h, key.tab]
+    keys = [key.v, key.c, key.r, key.l, key.b, key.k, key.x, key._1, key._2, key._3, key.f, key.g, key.escape, key.h]
+    keys += [key.tab, key.p, key.period]
     chords = [
         key.mod_ctrl | key.z,
         key.mod_ctrl | key.y,
         key.mod_ctrl | key.i,
+        key.mod_ctrl | key.a,
         key.mod_shift | key.g,
         key.mod_shift | key.h,
     ]
-    deadline, deeds = time.monotonic() + seconds, 0
+    begun, deeds = time.monotonic(), 0
+    weights: list[tuple[float, int]] = []
     studio.worker.run()
-    while time.monotonic() < deadline:
+    while time.monotonic() < begun + seconds:
         deed = random_.random()
         if deed < 0.35:
             places = [(random_.uniform(0.1, 0.9), random_.uniform(0.1, 0.9)) for _ in range(random_.randint(2, 5))]
             person.drag(*places, button=random_.choice([0, 0, 0, 1]))
-        elif deed < 0.85:
+        elif deed < 0.80:
             person.press(random_.choice(keys + chords))
+        elif deed < 0.85:
+            window.show_panel(random_.choice(PANELS[1:]))
+            context.yield_(2)
         elif deed < 0.92:
             context.mouse_move_to_pos(person.at(0.5, 0.5))
             context.mouse_wheel_y(random_.uniform(-3, 3))
+        elif deed < 0.93:
+            studio.new_region(random_.choice(list(RegionKind)))
         else:
             person.press(key.space)
-        if studio.worker.session.finished:
+        if studio.worker.session.finished or len(studio.worker.latest().model) < 50:
             studio.worker.go_to(random_.randint(0, 10))
         deeds += 1
+        if deeds % 20 == 0:
+            weights.append((time.monotonic() - begun, memory()))
         context.yield_()
     told["deeds"] = deeds
-    told["gl_error"] = window.viewport.context.error
+    told["memory"] = weights
 
 
-def main(folder: Path, seconds: float | None) -> None:
-    script = folder / "mushroom.sculpt"
-    script.write_text(SCRIPT)
-    session, program = make_session(script)
-    studio = Studio(Worker(session), Project(title="mushroom", folder=folder, program=program, script=script))
-    told: dict = {"done": False}
+SCENES = {"session": persons_session, "features": features, "panels": panels, "closing": closing}
+
+
+def show(studio: Studio, scene: str, told: dict, seconds: float) -> Window:
+    """The window with a scene played in it; it closes itself at the scene's end."""
 
     def tests(window: Window) -> None:
         engine = hello_imgui.get_imgui_test_engine()
-        test = imgui.test_engine.register_test(engine, "window", "session")
+        test = imgui.test_engine.register_test(engine, "window", scene)
 
         def run(context: imgui.test_engine.TestContext) -> None:
             try:
-                if seconds is None:
+                if scene == "soak":
+                    soak(window, context, told, seconds)
+                elif scene == "session":
                     persons_session(window, context, told)
                 else:
-                    soak(window, context, told, seconds)
+                    SCENES[scene](window, context, told, Person(window, context))
                 told["done"] = True
             except BaseException as error:
                 told["error"] = repr(error)
@@ -293,15 +320,63 @@ def main(folder: Path, seconds: float | None) -> None:
         imgui.test_engine.get_io(engine).config_verbose_level = imgui.test_engine.TestVerboseLevel.error
         imgui.test_engine.queue_test(engine, test)
 
-    window = Window(studio, config=folder / "config", size=(1000, 640), tests=tests)
+    window = Window(
+        studio, config=studio.project.folder / "config", size=PANELS_SIZE if scene == "panels" else SIZE, tests=tests
+    )
+    errors: set[str] = set()
+
+    def look() -> None:
+        # In the window's thread, which alone has the OpenGL context.
+        if window.viewport is not None:
+            errors.add(window.viewport.context.error)
+
+    window.each_frame = look
     window.run()
+    told["gl_errors"] = sorted(errors)
     frames = 1000 * np.array(studio.frame_seconds)
     told["frames"] = {"count": len(frames), "median": float(np.median(frames)), "p99": float(np.percentile(frames, 99))}
     told["failures"] = studio.failures
-    Image.fromarray(hello_imgui.final_app_window_screenshot()).save(folder / "last.png")
-    studio.close()
+    return window
+
+
+def close_in_mid_step(folder: Path, told: dict) -> None:
+    """A whole run whose window is closed while a step is under way, then gone on with to its end without a window."""
+    write_splats(mushroom(300), folder / "goal.ply")
+    script = folder / "mushroom.sculpt"
+    script.write_text(SCRIPT + 'guidance reference "goal.ply"\nset guidance.size 24\nset camera.batch 1\n')
+    program = load_script(script).program
+    assert program is not None
+
+    def drive(session: Session) -> object:
+        studio = Studio(
+            Worker(session), Project(title="mushroom", folder=folder / "out", program=program, script=script)
+        )
+        show(studio, "closing", told, 0.0)
+        studio.close()
+        return program
+
+    stopped = Run(program, script, folder / "out").go(drive)
+    told["reached"], told["complete"], told["digest"] = stopped.state.step, stopped.complete, stopped.digest
+    resumed = Run(program, script, folder / "out", resume=True)
+    told["resumed_at"], told["resumed_digest"] = resumed.session.latest().step, digest(resumed.session.latest())
+    told["resumed_journal"] = [format_operation(op) for op in resumed.session.latest().journal]
+    told["ended"] = resumed.go().complete
+
+
+def main(folder: Path, scene: str, seconds: float) -> None:
+    told: dict = {"done": False}
+    if scene == "closing":
+        close_in_mid_step(folder, told)
+    else:
+        script = folder / "mushroom.sculpt"
+        script.write_text(SCRIPT)
+        session, program = make_session(script)
+        studio = Studio(Worker(session), Project(title="mushroom", folder=folder, program=program, script=script))
+        show(studio, scene, told, seconds)
+        Image.fromarray(hello_imgui.final_app_window_screenshot()).save(folder / "last.png")
+        studio.close()
     (folder / "told.json").write_text(json.dumps(told))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), float(sys.argv[3]) if len(sys.argv) > 2 else None)
+    main(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]) if len(sys.argv) > 3 else 0.0)

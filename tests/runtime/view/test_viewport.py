@@ -17,7 +17,7 @@ from interactive3d.runtime.scene.transforms import transform_rows  # noqa: E402
 from interactive3d.runtime.view import programs as programs_module  # noqa: E402
 from interactive3d.runtime.view.lines import LineBatch, add_grid, add_part  # noqa: E402
 from interactive3d.runtime.view.orbit import OrbitCamera, Projection  # noqa: E402
-from interactive3d.runtime.view.packing import depth_order, pack  # noqa: E402
+from interactive3d.runtime.view.packing import depth_order, pack, view_matrix  # noqa: E402
 from interactive3d.runtime.view.painter import Look  # noqa: E402
 from interactive3d.runtime.view.programs import Programs  # noqa: E402
 from interactive3d.runtime.view.viewport import Backdrop, Engine, Frame, Viewport  # noqa: E402
@@ -210,6 +210,14 @@ def test_orbiting_panning_zooming_and_focusing():
     picture = Projection(camera=near.camera(), width=300, height=300)
     edge = picture.pixels(np.array([[0.3, 0.1, 0.0]]))[0][0]
     assert near.target == (0.3, 0.0, 0.0) and 15.0 < edge[1] < 60.0
+
+
+@pytest.mark.parametrize(
+    ("azimuth", "elevation"), [(0.0, 0.0), (33.0, -20.0), (190.0, 90.0), (10.0, -90.0), (5.0, 89.5)]
+)
+def test_the_windows_view_matrix_is_the_cameras(azimuth, elevation):
+    camera = Camera.orbit(azimuth, elevation, 1.7, 50.0, (0.1, -0.2, 0.3))
+    assert np.abs(view_matrix(camera) - camera.view_matrix().numpy()).max() < 1e-6
 
 
 def test_a_pixel_and_its_ray_are_inverse():
