@@ -12,6 +12,7 @@ from interactive3d.runtime.field.field import HashGridField
 from interactive3d.runtime.field.meshing import TriangleMesh, surface_colors
 from interactive3d.runtime.output.atomic import write_bytes
 from interactive3d.runtime.output.problems import FileProblem
+from interactive3d.runtime.scene.camera import Camera
 
 SUFFIXES = (".glb", ".obj", ".ply")
 PAD = 8  # pixels by which colours run over a chart's seams, so that filtering finds no background
@@ -127,6 +128,29 @@ def padded(
     distance, nearest = ndimage.distance_transform_edt(~covered, return_indices=True)
     spread = texture[nearest[0], nearest[1]]
     return np.where((distance <= pixels)[..., None], spread, texture[covered].mean(0))
+
+
+def mesh_picture(mesh: TexturedMesh, camera: Camera, side: int, supersampling: int = 3) -> Float[np.ndarray, "s s 3"]:
+    """What a viewer without lights shows of a mesh, on white, for comparing with pictures of the field.
+
+    A mesh's edge is hard: the average over ``supersampling`` squared gives the share of a pixel that it covers.
+    """
+    fine = supersampling * side
+    view, (fx, fy, cx, cy) = camera.view_matrix().double().numpy(), camera.intrinsics(fine, fine).tolist()
+    local = mesh.vertices @ view[:3, :3].T + view[:3, 3]
+    pixels = local[:, :2] / local[:, 2:] * [fx, fy] + [cx, cy]
+    face, flat, weight = cover(pixels[mesh.faces], fine, fine)
+    depth = 1 / (weight / local[mesh.faces[face], 2]).sum(1)
+    uv = (mesh.uvs[mesh.faces[face]] * weight[..., None]).sum(1)
+    size = mesh.texture.shape[0]
+    at = (np.stack([1 - uv[:, 1], uv[:, 0]], -1) * size).astype(int).clip(0, size - 1)
+    # Sorted by pixel, then by depth: the first of each pixel is seen.
+    order = np.lexsort((depth, flat))
+    seen, first = np.unique(flat[order], return_index=True)
+    picture = np.ones((fine * fine, 3))
+    nearest = order[first]
+    picture[seen] = mesh.texture[at[nearest, 0], at[nearest, 1]] / 255
+    return picture.reshape(side, supersampling, side, supersampling, 3).mean((1, 3))
 
 
 def vertex_colors(field: HashGridField, mesh: TriangleMesh) -> UInt8[np.ndarray, "v 3"]:
