@@ -22,6 +22,7 @@ from interactive3d.runtime.engine.session import Session
 from interactive3d.runtime.engine.start import begin, make_guidance
 from interactive3d.runtime.engine.state import RunState
 from interactive3d.runtime.guidance.protocol import Guidance
+from interactive3d.runtime.operations.repair import REPAIRED
 from interactive3d.runtime.output.splat_files import read_splats, write_splats
 from interactive3d.runtime.scene.camera import Camera
 from interactive3d.runtime.scene.gaussians import GaussianModel
@@ -120,7 +121,8 @@ def panels_of(gesture: LibraryGesture, guidance: Guidance, folder: Path) -> list
         state = session.advance(moment - session.latest().step)
         panels.append(("after" if len(moments) == 1 else f"step {moment}", _shot(gesture, state.model)))
     panels = panels[:MOST_PANELS]
-    panels.append(("repaired", _shot(gesture, session.advance().model)))
+    last = "repaired" if any(isinstance(op, REPAIRED) for op in happenings) else "20 steps later"
+    panels.append((last, _shot(gesture, session.advance().model)))
     return panels
 
 

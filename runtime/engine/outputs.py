@@ -272,8 +272,9 @@ class ContactSheet:
 
 
 def _kind(text: str) -> str:
-    """The keyword of an operation's text."""
-    return (text.split(" ", 4)[3:4] or [text])[0] if text.startswith("at step ") else text.split(" ", 1)[0]
+    """The keyword of an operation's text, behind its moment."""
+    words = text.split()
+    return next((word for word in words[2:] if not word.isdigit()), words[0]) if words[0] == "at" else words[0]
 
 
 def _sheet_picture(scene: Scene, azimuth: float, elevation: float) -> UInt8[np.ndarray, "h w 3"]:
