@@ -8,6 +8,7 @@ import torch
 from interactive3d.dsl.program import GuidanceChoice, InitMesh, InitShape, InitSplats, InitText, Program
 from interactive3d.dsl.values import Sphere
 from interactive3d.runtime.engine.script import GUIDANCES
+from interactive3d.runtime.engine.segmenters import settle_segmenter
 from interactive3d.runtime.engine.state import RunState
 from interactive3d.runtime.engine.trainer import Trainer
 from interactive3d.runtime.guidance.protocol import Guidance
@@ -135,6 +136,7 @@ def begin(
     settings = first_settings((*getattr(guidance, "preferred", ()), *program.settings, *extra_settings))
     model = first_model(program, settings, guidance, seed).to(device)
     folder = Path(program.folder)
+    settle_segmenter(folder, device)
     trainer = Trainer(
         guidance=guidance,
         prompt=program.prompt or "",

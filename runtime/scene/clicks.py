@@ -16,7 +16,7 @@ from interactive3d.runtime.scene.camera import DEFAULT_DISTANCE, DEFAULT_FOV, Ca
 from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.scene.parts import PartError
 from interactive3d.runtime.scene.render import render
-from interactive3d.runtime.scene.segmenter import COVERED, View, segmenter
+from interactive3d.runtime.scene.segmenter import COVERED, Segmenter, View, segmenter
 
 DEFAULT_SIZE = 512
 """Side in pixels of the picture that clicks count in where the script names none: that of `snapshot`."""
@@ -52,16 +52,20 @@ def clicked(part: ClickPart, model: GaussianModel) -> Bool[Tensor, "n"]:
     """Rows of the blobs that the clicks pick out.
 
     Raises:
-        PartError: a click hits nothing.
+        PartError: a click hits nothing, or the segmenter that was chosen cannot be loaded.
     """
     if len(model) == 0:
         return torch.zeros(0, dtype=torch.bool, device=model.device)
-    seen = seen_views(part, model)
-    return blobs_in(seen, model)
+    try:
+        answering = segmenter()
+    except ValueError as error:
+        raise PartError(str(error)) from error
+    return blobs_in(seen_views(part, model, answering), model)
 
 
-def seen_views(part: ClickPart, model: GaussianModel) -> list[Seen]:
+def seen_views(part: ClickPart, model: GaussianModel, answering: Segmenter | None = None) -> list[Seen]:
     """The views of a part's clicks with their masks, and a second one where there is but one."""
+    answering = answering or segmenter()
     grouped: dict[OrbitView, list[Click]] = {}
     for click in part.clicks:
         grouped.setdefault(click.view, []).append(click)
@@ -73,9 +77,9 @@ def seen_views(part: ClickPart, model: GaussianModel) -> list[Seen]:
         picture = picture_of(camera, model)
         for click, pixel in zip(clicks, pixels, strict=True):
             _check_hit(click, pixel, picture, part)
-        found.append(Seen(camera, picture, segmenter().mask(picture, pixels)))
+        found.append(Seen(camera, picture, answering.mask(picture, pixels)))
         if len(grouped) == 1:
-            second = _second_view(view, camera, picture, pixels, model)
+            second = _second_view(view, np.stack([_lifted(camera, picture, p) for p in pixels]), model, answering)
             if second is not None:
                 found.append(second)
     return found
@@ -109,10 +113,9 @@ def _check_hit(click: Click, pixel: tuple[float, float], picture: View, part: Cl
 
 
 def _second_view(
-    view: OrbitView, camera: Camera, picture: View, pixels: Sequence[tuple[float, float]], model: GaussianModel
+    view: OrbitView, places: Float[np.ndarray, "k 3"], model: GaussianModel, answering: Segmenter
 ) -> Seen | None:
     """The first turned view that sees all the clicked places; None where none does."""
-    places = np.stack([_lifted(camera, picture, pixel) for pixel in pixels])
     for turn in SECOND_TURNS:
         turned = camera_of_view(
             OrbitView(
@@ -128,7 +131,7 @@ def _second_view(
         if not _seen(other, xy, depth, np.full(len(places), SEEN_BEHIND)).all():
             continue
         clicks = [(float(x), float(y)) for x, y in xy]
-        return Seen(turned, other, segmenter().mask(other, clicks))
+        return Seen(turned, other, answering.mask(other, clicks))
     return None
 
 

@@ -10,7 +10,7 @@ class LargeModelProblem(ValueError):
     """A large model that cannot be used: what was asked for, where it was looked for, what to do."""
 
 
-def need(package: str, what_for: str) -> ModuleType:
+def need(package: str, what_for: str, install: str = INSTALL) -> ModuleType:
     """The module, imported.
 
     Raises:
@@ -20,13 +20,13 @@ def need(package: str, what_for: str) -> ModuleType:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
         if error.name == package.partition(".")[0]:
-            raise LargeModelProblem(f"{what_for} needs {package}, which is not installed; {INSTALL}") from None
+            raise LargeModelProblem(f"{what_for} needs {package}, which is not installed; {install}") from None
         raise LargeModelProblem(
-            f"{what_for} needs {package}, which lacks {error.name}; {INSTALL} puts all of it in place"
+            f"{what_for} needs {package}, which lacks {error.name}; {install} puts all of it in place"
         ) from error
     except (ImportError, RuntimeError) as error:
         raise LargeModelProblem(
-            f"{what_for} needs {package}, which is installed but does not load: {error}; install versions that fit together: {INSTALL}"
+            f"{what_for} needs {package}, which is installed but does not load: {error}; install versions that fit together: {install}"
         ) from error
 
 
