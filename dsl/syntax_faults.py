@@ -228,8 +228,13 @@ def _ends_early(table: Tables, tokens: Tokens, at: int, can: set[str], report: R
 
 
 def _label_fault(table: Tables, tokens: Tokens, at: int, report: Report) -> None:
-    """A name at the beginning of a line, and no `:` behind it: a misspelt statement, or a call with a space in it."""
-    if tokens.types[at] in ("LPAR", "VECTOR"):
+    """A name, and no `:` behind it: at the beginning of a line a misspelt statement, or a call with a space in it; else an argument."""
+    if at >= 2 and tokens.types[at - 2] in ("LPAR", "COMMA", "CALL"):
+        name = tokens.texts[at - 1]
+        found = _KINDS.get(tokens.types[at], f"`{tokens.texts[at]}`")
+        help_ = f"an argument of a gesture has a type: `{name}: number`, `{name}: part`, …; see `gesture` in docs/language.md"
+        report("E0110", tokens.starts[at], tokens.ends[at], expected="`:` and a type", found=found, help=help_)
+    elif tokens.types[at] in ("LPAR", "VECTOR"):
         report("E0118", tokens.starts[at], tokens.starts[at] + 1, name=tokens.texts[at - 1])
     else:
         _statement_fault(table, tokens, at - 1, True, report)

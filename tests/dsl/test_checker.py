@@ -407,3 +407,10 @@ def test_spans_point_into_the_text() -> None:
     assert span is not None
     assert script[span.start : span.end] == "paint head red"
     assert str(span) == "x.sculpt:5:3"
+
+
+@pytest.mark.parametrize("formals", ["(angle = 10 deg)", "(a: number, angle)", "(angle)"])
+def test_an_argument_without_a_type_is_told_so(formals: str) -> None:
+    loaded = loads(f'prompt "x"\nsteps 9\ngesture w{formals} {{\n  at step 0 paint all red\n}}\n')
+    (fault,) = loaded.errors
+    assert fault.code == "E0110" and "`:` and a type" in fault.message and "`angle: number`" in (fault.help or "")

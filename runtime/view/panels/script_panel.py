@@ -8,6 +8,7 @@ from imgui_bundle import ImVec2, icons_fontawesome_6, imgui, imgui_color_text_ed
 from interactive3d.dsl import Diagnostic, Severity, loads
 from interactive3d.dsl.operations import PartExpression
 from interactive3d.runtime.engine.script import check_context, load_script
+from interactive3d.runtime.engine.watch import stamps
 from interactive3d.runtime.output.atomic import write_text
 from interactive3d.runtime.view.regions import with_part
 from interactive3d.runtime.view.replan import replan
@@ -20,7 +21,7 @@ Editor = imgui_color_text_edit.TextEditor
 CHECK_AFTER = 0.35
 """Seconds of rest in typing before the text is checked."""
 
-WATCH_EVERY = 0.5
+WATCH_EVERY = 0.05
 
 
 class ScriptPanel:
@@ -36,6 +37,7 @@ class ScriptPanel:
         self.saved = ""
         self.diagnostics: tuple[Diagnostic, ...] = ()
         self._stamp = 0
+        self._used: dict[Path, tuple[int, int, int] | None] = {}
         self._checked = ""
         self._typed = 0.0
         self._text = ""
@@ -71,6 +73,9 @@ class ScriptPanel:
         except OSError:
             return
         if stamp == self._stamp:
+            if self._used_changed():
+                self.studio.say(f"a file that {self.path.name} uses has changed on disk")
+                self.take_over()
             return
         if self.changed:
             self._stamp = stamp
@@ -79,6 +84,14 @@ class ScriptPanel:
         self._read()
         self.studio.say(f"{self.path.name} has changed on disk")
         self.take_over()
+
+    def _used_changed(self) -> bool:
+        """Whether a file that the running script uses was saved since this was asked last."""
+        program = self.studio.project.program
+        before, self._used = self._used, stamps(program) if program is not None else {}
+        return any(
+            self._used[path] != stamp for path, stamp in before.items() if path in self._used and path != self.path
+        )
 
     def save(self) -> None:
         """Write the file and let the run follow it."""
