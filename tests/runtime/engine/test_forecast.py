@@ -1,10 +1,11 @@
 """Plans: the timeline without the run, and how near it comes to the run."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from interactive3d.runtime.cli import main
@@ -37,6 +38,15 @@ at step 45 add sphere at (0, 0.7, 0) radius 0.1 count 50 color red as ball
 when loss < 0 pause
 at end record turntable "t.mp4" seconds 1 size 64
 """
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny tensors are quicker on one thread, by far where the machine does other things."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -3,10 +3,11 @@
 import dataclasses
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from interactive3d.dsl import load, loads
 from interactive3d.dsl.operations import AllPart, Paint
@@ -43,6 +44,15 @@ gesture wiggle(angle: angle = 10 deg) {
   at step 3 rotate top by -angle about y
 }
 """
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny tensors are quicker on one thread, by far where the machine does other things."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
