@@ -5,12 +5,15 @@ import os
 import platform
 import shutil
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 OPTIONAL = (
     "gsplat",
     "numba",
     "diffusers",
     "transformers",
+    "accelerate",
+    "torchvision",
     "tinycudann",
     "segment_anything",
     "moderngl",
@@ -42,9 +45,42 @@ def examine() -> dict[str, dict[str, str]]:
     return {
         "machine": machine,
         "kernels": kernels,
+        "large models": large_models(),
         "packages": {name: _version(name) for name in OPTIONAL},
         "video": {f"{e.form} by {e.name}": "works" if e.available else e.reason for e in encoders()},
     }
+
+
+def large_models() -> dict[str, str]:
+    """What `guidance diffusers`, first points from text, `eval --judge clip:…` and clicks would use here; loads none of it."""
+    import torch
+
+    from interactive3d.runtime.engine.segmenters import describe_segmenter
+    from interactive3d.runtime.guidance.large.loading import DEFAULT_MODEL
+    from interactive3d.runtime.guidance.large.memory import GIGABYTE, free_memory
+    from interactive3d.runtime.guidance.large.problems import INSTALL
+    from interactive3d.runtime.guidance.large.shap_e import DEFAULT_SHAPE_MODEL
+
+    missing = [name for name in ("diffusers", "transformers") if importlib.util.find_spec(name) is None]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    free = free_memory(device)
+    found = {
+        "guidance diffusers": f"not installed: {INSTALL}"
+        if missing
+        else f"diffusers {_version('diffusers')}, transformers {_version('transformers')}",
+        "memory ladder": "unknown" if free is None else f"{free / GIGABYTE:.1f} GB free on {device}",
+        "clicks": describe_segmenter(),
+        "multi-view prior": "none: no library that loads one without running code from the hub (docs/large_models.md)",
+    }
+    if not missing:
+        from huggingface_hub import constants
+
+        cache = Path(constants.HF_HUB_CACHE)
+        found["model cache"] = f"{cache}{', offline' if constants.HF_HUB_OFFLINE else ''}"
+        for name in (DEFAULT_MODEL, DEFAULT_SHAPE_MODEL):
+            there = (cache / f"models--{name.replace('/', '--')}" / "snapshots").is_dir()
+            found[name] = "in the cache" if there else "not in the cache; fetched when first used"
+    return found
 
 
 def _version(name: str) -> str:

@@ -57,7 +57,7 @@ ALLOWED: dict[str, set[str]] = {
     "runtime.cli": {"dsl", "kernels", "runtime"},
     "runtime.verbs": {"dsl", "kernels", "runtime"},
     "runtime.progress": {"runtime.engine", "runtime.scene"},
-    "runtime.doctor": {"kernels", "runtime.output"},
+    "runtime.doctor": {"kernels", "runtime.engine", "runtime.guidance", "runtime.output"},
 }
 FOLDERS = ("dsl", "kernels", "runtime", "shaders")
 
