@@ -43,6 +43,7 @@ def distil(text: str, index: int, steps: int, prior: EmbeddedPrior) -> GaussianM
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--first", type=int, default=len(PROMPTS_50))
+    parser.add_argument("--start", type=int, default=0, help="for a second process beside the first")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--out", type=Path, default=Path("out/distilled_objects"))
     options = parser.parse_args()
@@ -50,7 +51,7 @@ def main() -> None:
     prior, judge = EmbeddedPrior.load(), Judge.load()
     texts = [prompt.text for prompt in PROMPTS_50]
     lines, rows, right, kinds, colours, seconds = [], [], 0, 0, 0, []
-    for index, prompt in enumerate(PROMPTS_50[: options.first]):
+    for index, prompt in list(enumerate(PROMPTS_50))[options.start : options.first]:
         path, note = options.out / f"{index:02d}.ply", options.out / f"{index:02d}.json"
         if not note.exists():
             started = time.monotonic()

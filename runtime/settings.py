@@ -227,7 +227,7 @@ class RepairSettings:
         1000.0,
         0.0,
         100_000.0,
-        "squared pull to where the user left position, and more loosely size and colour; 0 lets the prior have its way",
+        "squared pull to where the user left position, and more loosely size, colour and opacity; 0 lets the prior have its way",
     )
     scope: str = _choice("part", ("part", "object"), "whether the part alone or the whole object is repaired")
     scale: float = _number(1.5, 0.0, 200.0, "guidance scale of a repair")

@@ -1,7 +1,7 @@
 """Repair: the phase after an interaction that closes gaps and cleans noise without undoing what the user did.
 
 Only the part (or, where asked, the whole object) takes gradients, at low noise levels; the prior is shown the object as it stands, and
-an anchor pulls positions, sizes and colours to where the user left them, newborn blobs to where they were born.
+an anchor pulls positions, sizes, colours and opacities to where the user left them, newborn blobs to where they were born.
 """
 
 from collections.abc import Mapping
@@ -50,8 +50,9 @@ GROW_GRADIENT = 0.1
 NEWBORN_FIRMNESS = 0.1
 """How firmly a child is anchored to where it was born, against its elders: it is there to fill a gap, not to keep a place."""
 
-ANCHORED = ("mean", "log_scale", "color")
-"""Opacities are free: what a repair cleans away fades."""
+ANCHORED = ("mean", "log_scale", "color", "logit_opacity")
+"""Opacities loosely, as sizes: what a repair cleans away fades, but outlines do not thin out. While they were free, 200 steps took 8 to 13 %
+of the covered area of three edited objects."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +84,11 @@ class RepairTerm(Term):
         grew = torch.ones(len(grown), dtype=torch.bool, device=grown.device)
         grew[:count] = (grown.mean[:count] != model.mean).any(-1)
         columns = {}
-        for name in ("mean", "log_scale"):
+        for name in ("mean", "log_scale", "logit_opacity"):
             pinned = grown.columns[self.column(f"anchor.{name}")]
-            columns[self.column(f"anchor.{name}")] = torch.where(grew[:, None], grown.columns[name], pinned)
+            columns[self.column(f"anchor.{name}")] = torch.where(
+                grew if pinned.dim() == 1 else grew[:, None], grown.columns[name], pinned
+            )
         firm = grown.columns[self.column("firm")].clone()
         firm[count:] = NEWBORN_FIRMNESS
         return self, grown.with_columns(columns | {self.column("firm"): firm})
@@ -93,7 +96,7 @@ class RepairTerm(Term):
     def loss(
         self, parameters: Mapping[str, Float[Tensor, "n ..."]], model: GaussianModel, environment: Environment
     ) -> Tensor | None:
-        """The anchor: weight times the squared distances to where the user left position, log scale and (more loosely) colour."""
+        """The anchor: weight times the squared distances to where the user left position and, more loosely, size, opacity and colour."""
         given = self.repair.anchor
         weight = environment.settings.repair.anchor if given is None else given
         rows = self.trainable(model, environment).nonzero().squeeze(1)

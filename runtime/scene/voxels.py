@@ -1,7 +1,7 @@
 """The object as it stands, as a small RGBA volume: what a prior sees of a scene that the user has shaped.
 
 Volume: the cube [-1, 1]^3, tensor (4, z, y, x) = straight red, green, blue and coverage; cell i's centre is at (i + 0.5) / R * 2 - 1.
-Coverage is 1 - exp(-k m), where m is the area that the blobs in a cell block, in faces of a cell; 0.5 grey where nothing is.
+Coverage is 1 - exp(-(k m)^2), where m is the area that the blobs in a cell block, in faces of a cell; 0.5 grey where nothing is.
 """
 
 import math
@@ -15,10 +15,11 @@ from interactive3d.runtime.scene.transforms import quaternion_to_matrix
 
 RESOLUTION = 32
 
-BLOCKING = 3.0
-"""k: a closed surface of blobs at opacity 0.8 blocks some 1.8 faces, shared by the two layers of cells that it lies between. Measured on
-shells and solids down to limbs of half a cell: coverage 0.87 to 1 where the blobs are, and the outline of the cells above a half meets
-the render's at an intersection over union of 0.88 to 0.97 (k = 2: 0.87 to 0.95, k = 4: 0.85 to 0.98)."""
+BLOCKING = 2.0
+"""k: a closed surface of blobs at opacity 0.8 blocks some 1.8 faces, shared by the two layers of cells that it lies between. The square
+keeps the outer layer from counting as solid: over six distilled objects the volume's silhouette had 1.05 times the area of the blobs' own
+(an intersection over union of 0.92); without the square and at k = 3 it had 1.23 times (0.81), and a prior that was shown such swollen
+volumes swelled the objects."""
 
 EMPTY_COLOR = 0.5
 EMPTY_MASS = 1e-6
@@ -66,7 +67,7 @@ def voxelise(model: GaussianModel, resolution: int = RESOLUTION) -> Float[Tensor
     weight = inner[3]
     color = inner[:3] / weight.clamp(min=EMPTY_MASS)
     color = torch.where(weight > EMPTY_MASS, color, torch.full_like(color, EMPTY_COLOR)).clamp(0.0, 1.0)
-    alpha = -torch.expm1(-BLOCKING * weight)
+    alpha = -torch.expm1(-((BLOCKING * weight) ** 2))
     return torch.cat([color, alpha[None]]).float()
 
 
