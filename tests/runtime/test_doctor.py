@@ -6,11 +6,11 @@ import pytest
 
 from interactive3d.runtime import doctor
 
-hub = pytest.importorskip("huggingface_hub")
+hub_constants = pytest.importorskip("huggingface_hub.constants")
 
 
 def test_what_is_installed_and_what_would_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(hub_constants, "HF_HUB_CACHE", str(tmp_path))
     (tmp_path / "models--openai--shap-e" / "snapshots").mkdir(parents=True)
     monkeypatch.setenv("INTERACTIVE3D_SEGMENTER", "sam:sam_vit_b.pth")
     found = doctor.large_models()
