@@ -12,8 +12,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from interactive3d.dsl import format_operation
-from interactive3d.dsl.operations import Operation
 from interactive3d.runtime.engine.run import Report
 from interactive3d.runtime.engine.state import Effect, RunState
 from interactive3d.runtime.engine.trainer import StepNotes
@@ -98,8 +96,8 @@ class Progress:
     def _note(self, notes: StepNotes) -> None:
         self._notes = notes
 
-    def _ended(self, operation: Operation, state: RunState) -> None:
-        self._message(f"step {state.step}: over: {format_operation(operation)}")
+    def _ended(self, text: str, step: int) -> None:
+        self._message(f"step {step}: over: {text}")
 
     def _effect(self, effect: Effect) -> None:
         word = "refused" if effect.refused else effect.message

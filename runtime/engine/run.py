@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from interactive3d.dsl import Loaded, format_program
-from interactive3d.dsl.operations import AddFile, Operation, OutputOperation
+from interactive3d.dsl import Loaded, format_operation, format_program
+from interactive3d.dsl.operations import AddFile, OutputOperation
 from interactive3d.dsl.program import InitMesh, InitSplats, Program
 from interactive3d.runtime.engine.codec import operation_from_json, to_json
 from interactive3d.runtime.engine.outputs import ContactSheet, Timelapses, write_output
@@ -48,7 +48,7 @@ class Report:
     effect: Callable[[Effect], None] = lambda effect: None
     message: Callable[[str], None] = lambda text: None
     diagnostics: Callable[[Loaded], None] = lambda loaded: None
-    ended: Callable[[Operation, RunState], None] = lambda operation, state: None
+    ended: Callable[[str, int], None] = lambda text, step: None
     notes: Callable[[StepNotes], None] | None = None
 
 
@@ -135,7 +135,7 @@ class Run:
             checkpoint=self._checkpoint,
             frame=self.timelapses.frame,
             effect=self.report.effect,
-            ended=self.report.ended,
+            ended=lambda operation, state: self.report.ended(format_operation(operation), state.step),
             interaction=self.contact.add,
             stepped=self._stepped,
             pause=lambda state: self.report.message(f"step {state.step}: pause is for the window; going on"),
