@@ -1,7 +1,9 @@
 """The base field's kernel: hash encoding and a small network in one pass, forward and backward.
 
 One hidden layer of rectified units gives four raw numbers a point: density and red, green, blue before their activations
-(see `volume_render`). The field speaks where its mask is set; elsewhere it gives a raw density that its caller names.
+(see `volume_render`). On CUDA tiny-cuda-nn serves the encoding where it is installed.
+
+The field speaks where its mask is set; elsewhere it gives a raw density that its caller names.
 """
 
 from collections.abc import Sequence
@@ -66,6 +68,13 @@ def field_network(
     if len(grid.layouts) != 1:
         raise ValueError(f"grid: expected one, got {len(grid.layouts)}")
     check_points("positions", positions, grid.params)
+    if _library.external(KERNEL, positions.device.type) is not None:
+        from interactive3d.kernels import tinycudann_backend
+
+        if tinycudann_backend.serves(positions):
+            return tinycudann_backend.field_network(
+                positions, grid.params, grid.masks[0], grid.boxes[0], grid.numbers, empty
+            )
     op = _library.operator("field_network", KERNEL, positions.device)
     return op(positions, grid.params, grid.masks[0], grid.boxes[0], grid.numbers, empty)
 

@@ -27,11 +27,19 @@ MAX_RESOLUTION = 1 << 16
 MAX_EXTRA = 1024
 MAX_POINTS = (1 << 31) - 1
 
+
+def _load_tinycudann() -> str:
+    from interactive3d.kernels import tinycudann_backend
+
+    return tinycudann_backend.load()
+
+
 KERNEL = _library.register(
     _library.NativeKernel(
         "field",
         cpu=("cpu/field_torch.cpp", "cpu/field_network.cpp", "cpu/volume_render.cpp"),
         cuda=("cuda/field_torch.cpp", "cuda/field_network.cu", "cuda/volume_render.cu"),
+        external=_library.External("tinycudann", _load_tinycudann),
     )
 )
 

@@ -4,7 +4,7 @@ Slow and obvious, differentiable by torch itself. The tests hold the native kern
 kernel could be built. A grid's numbers come as `GridLayout.numbers` gives them; see `hash_grid` and `field_network`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -123,7 +123,13 @@ def network(inputs: Float[Tensor, "n k"], weights: Sequence[Tensor]) -> Float[Te
 
 
 def field_network(
-    positions: Tensor, params: Tensor, mask: Tensor, box: Tensor, layout: Sequence[int], empty: float
+    positions: Tensor,
+    params: Tensor,
+    mask: Tensor,
+    box: Tensor,
+    layout: Sequence[int],
+    empty: float,
+    encode: Callable[[Tensor, Tensor, Sequence[int]], Tensor] = encode,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The base field: raw outputs, encoding, and where it speaks. Elsewhere raw density `empty`, all else zero."""
     grid = next(unpack(layout))

@@ -1,8 +1,11 @@
 """The CUDA half of stage II: it compiles; emulated on the CPU it computes what the CPU's own kernels do; on a GPU it agrees with them."""
 
 import dataclasses
+import math
 import shutil
 import subprocess
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from interactive3d.kernels import _build, _library
+from interactive3d.kernels import _build, _library, tinycudann_backend
 from interactive3d.kernels.field_network import EMPTY, GridBatch, field_network
 from interactive3d.kernels.hash_grid import KERNEL
 from interactive3d.kernels.hash_refine import hash_refine
@@ -20,6 +23,7 @@ from tests.kernels import field_cases as cases
 
 EMULATED = 1e-12  # float64 sums in another order
 CUDA_32, CUDA_64 = 1e-4, 1e-10  # gradients are summed by atomic additions, in any order
+TINYCUDANN, TINYCUDANN_GPU = 2e-5, 1e-3  # positions are shifted by half a cell in float32
 STEP, NEAR, STOP = 0.05, 0.01, 1e-3
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -148,3 +152,61 @@ def test_native_agrees_with_cpu_on_a_gpu(dtype: torch.dtype) -> None:
     tolerance = CUDA_64 if dtype == torch.float64 else CUDA_32
     for a, b in zip(found, expected, strict=True):
         assert float((a - b).abs().max() / b.abs().max().clamp(min=1e-30)) <= tolerance
+
+
+class FakeGrid(torch.nn.Module):
+    """One level of tiny-cuda-nn as its documentation defines it (grid.h): for the arithmetic around it, without a GPU."""
+
+    def __init__(self, dimensions: int, config: dict[str, Any], dtype: torch.dtype) -> None:
+        super().__init__()
+        assert dimensions == 3 and config["n_levels"] == 1 and dtype == torch.float32
+        self.features = config["n_features_per_level"]
+        self.scale = float(config["base_resolution"] - 1)
+        self.side = math.ceil(self.scale) + 1
+        self.size = min(-(-(self.side**3) // 8) * 8, 1 << config["log2_hashmap_size"])
+        self.params = torch.nn.Parameter(torch.zeros(self.size * self.features))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        table = self.params.reshape(self.size, self.features)
+        position = x * self.scale + 0.5
+        cell = position.floor()
+        within, cell = position - cell, cell.long()
+        out = torch.zeros(len(x), self.features)
+        for corner in range(8):
+            bits = torch.tensor([corner & 1, (corner >> 1) & 1, corner >> 2])
+            weight = torch.where(bits.bool(), within, 1 - within).prod(-1)
+            i, j, k = (cell + bits).unbind(-1)
+            dense = i + self.side * (j + self.side * k)
+            hashed = i ^ ((j * 2654435761) & 0xFFFFFFFF) ^ ((k * 805459861) & 0xFFFFFFFF)
+            entry = (dense if self.side**3 <= self.size else hashed) % self.size
+            out = out + weight[:, None] * table[entry]
+        return out
+
+
+def test_tinycudann_is_told_of_our_grids(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tinycudann", types.SimpleNamespace(Encoding=FakeGrid, __version__="9"))
+    tinycudann_backend._grid.cache_clear()
+    assert tinycudann_backend.load() == "tinycudann 9"
+    base, positions = cases.base_grid(), cases.points(500)
+    params = base.params.requires_grad_()
+    ours = field_network(positions, base)
+    theirs = tinycudann_backend.field_network(positions, params, base.masks[0], base.boxes[0], base.numbers, EMPTY)
+    tinycudann_backend._grid.cache_clear()
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.allclose(a, b, atol=TINYCUDANN)
+    slopes = [
+        torch.autograd.grad((raw.sin().sum() + encoding.square().sum()), params)[0]
+        for raw, encoding, _ in (ours, theirs)
+    ]
+    assert torch.allclose(*slopes, atol=TINYCUDANN * float(slopes[0].abs().max()))
+    assert tinycudann_backend.serves(positions) and not tinycudann_backend.serves(positions.double())
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_tinycudann_agrees_with_cpu_on_a_gpu() -> None:
+    pytest.importorskip("tinycudann", reason="tinycudann is not installed")
+    assert _library.external(KERNEL, "cuda") is not None
+    expected, found = everything(lambda t: t, torch.float32), everything(lambda t: t.cuda(), torch.float32)
+    for a, b in zip(found, expected, strict=True):
+        assert float((a - b).abs().max() / b.abs().max().clamp(min=1e-30)) <= TINYCUDANN_GPU
