@@ -78,5 +78,5 @@ def tidy_operation(value: _Value) -> _Value:
                 new = tidy_operation(old)
                 if new != old:
                     changed[field.name] = new
-        return replace(found, **changed) if changed else value
+        return replace(found, **changed) if changed else value  # type: ignore[return-value]
     return value

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from interactive3d.dsl import Loaded, format_operation, format_program
-from interactive3d.dsl.operations import AddFile, OutputOperation
+from interactive3d.dsl.operations import AddFile, Export, RecordTimelapse, RecordTurntable, SnapshotImage
 from interactive3d.dsl.program import InitMesh, InitSplats, Program
 from interactive3d.runtime.engine.codec import operation_from_json, to_json
 from interactive3d.runtime.engine.outputs import ContactSheet, Timelapses, write_output
@@ -37,6 +37,7 @@ from interactive3d.runtime.output.splat_files import write_splats
 AUTOSAVE_SECONDS = 30.0
 CHECKPOINTS_KEPT = 3
 SPACE_NEEDED = 200 << 20
+WITH_FILE = (Export, RecordTimelapse, RecordTurntable, SnapshotImage)
 METRICS = ("step", "loss", "blobs", "motion", "active", "seconds")
 
 
@@ -274,11 +275,10 @@ class Run:
         self.contact = ContactSheet(self.folder.output("contact", folder=True), from_step=step)
         self.session.hooks.interaction = self.contact.add
         self.timelapses.forget_after(step)
-        still = {getattr(op, "path", None) for op in outcome.program.operations if isinstance(op, OutputOperation)}
+        still = {op.path for op in outcome.program.operations if isinstance(op, WITH_FILE)}
         for op in outcome.old.operations:
-            path = getattr(op, "path", None)
-            if isinstance(op, OutputOperation) and path not in still and path in self.folder.owned():
-                (self.folder.path / path).unlink(missing_ok=True)
+            if isinstance(op, WITH_FILE) and op.path not in still and op.path in self.folder.owned():
+                (self.folder.path / op.path).unlink(missing_ok=True)
 
     def _splice(self, outcome: Replanned) -> None:
         """The script that was followed so far is kept beside the new one, for `verify` to replay both."""

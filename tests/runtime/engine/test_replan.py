@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from interactive3d.dsl import load, loads
-from interactive3d.dsl.operations import AllPart, Paint
+from interactive3d.dsl import format_program, load, loads
+from interactive3d.dsl.operations import AllPart, Move, Paint, ShapePart, Sphere
 from interactive3d.dsl.program import Program
 from interactive3d.runtime.engine.replan import Replanned, ReplanRefused, first_difference, follow
 from interactive3d.runtime.engine.script import check_context, load_script
@@ -309,3 +309,18 @@ def test_a_reload_of_three_hundred_statements_is_immediate(folder: Path) -> None
         best = min(best, time.perf_counter() - begun)
         old = new
     assert best < RELOAD_SECONDS * BUSY
+
+
+def test_what_a_hand_submits_is_saved_as_a_script_that_ends_the_same(folder: Path) -> None:
+    """Numbers of single precision, as gizmos make them: done as they are printed."""
+    program = program_of("at step 4 paint top red\n", folder)
+    session = session_of(program)
+    session.advance(6)
+    by = (0.4000000059604645, 0.1 + 0.2, -0.012345679104328156)
+    session.submit(Move(part=ShapePart(shape=Sphere(center=(0.0, 0.2, 0.0), radius=0.3000000119)), by=by))
+    ended = session.advance()
+    text = format_program(dataclasses.replace(program, operations=program.operations + ended.journal))
+    assert "move sphere at (0, 0.2, 0) radius 0.3000000119 by (0.4, 0.3, -0.012345679)" in text
+    saved = loads(text, check_context(), path=folder / "saved.sculpt").program
+    assert saved is not None
+    assert digest(fresh(saved)) == digest(ended)
