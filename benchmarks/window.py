@@ -132,7 +132,8 @@ def windowed(folder: Path, seconds: float, held: bool, slow: bool) -> dict:
         shown = window.viewport.shown_camera if window.viewport is not None else None
         for camera, frame, moment in list(asked):
             if camera == shown:
-                seen.delays.append(state["frame"] - frame)
+                # What is found here at the beginning of a frame was shown by the one before.
+                seen.delays.append(state["frame"] - 1 - frame)
                 seen.waits.append(now - moment)
                 asked[:] = [row for row in asked if row[1] > frame]
                 break

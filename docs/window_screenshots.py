@@ -3,6 +3,7 @@
 Opens the real window on a display of its own (Xvfb) with Mesa's software renderer, does what the captions say, and saves what is seen.
 """
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -72,6 +73,34 @@ def mushroom():
     )
 
 
+def ornament(path: Path) -> Path:
+    """A knot with a striped texture, as a mesh file."""
+    import numpy as np
+    import trimesh
+    from PIL import Image
+
+    long, short = 240, 24
+    u, v = np.meshgrid(np.linspace(0, 2 * np.pi, long), np.linspace(0, 2 * np.pi, short), indexing="ij")
+    middle = np.stack([np.sin(u) + 2 * np.sin(2 * u), np.cos(u) - 2 * np.cos(2 * u), -np.sin(3 * u)], axis=-1)
+    along = np.gradient(middle, axis=0)
+    along /= np.linalg.norm(along, axis=-1, keepdims=True)
+    side = np.cross(along, [0.0, 0.0, 1.0])
+    side /= np.linalg.norm(side, axis=-1, keepdims=True)
+    points = middle + 0.55 * (np.cos(v)[..., None] * side + np.sin(v)[..., None] * np.cross(along, side))
+    row = np.arange(long * short).reshape(long, short)
+    a, b, c, d = row[:-1, :-1], row[1:, :-1], row[1:, 1:], row[:-1, 1:]
+    faces = np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3), np.stack([a, c, d], -1).reshape(-1, 3)])
+    mesh = trimesh.Trimesh(points.reshape(-1, 3), faces, process=False)
+    x, y = np.meshgrid(np.arange(512), np.arange(64))
+    stripes = ((x // 16 + y // 16) % 2)[..., None]
+    texture = np.where(stripes, [230, 170, 60], [40, 90, 140]).astype(np.uint8)
+    material = trimesh.visual.material.PBRMaterial(baseColorTexture=Image.fromarray(texture), metallicFactor=0.0)
+    uv = np.stack([u / (2 * np.pi), v / (2 * np.pi)], axis=-1).reshape(-1, 2)
+    mesh.visual = trimesh.visual.TextureVisuals(uv=uv, material=material)
+    mesh.export(path)
+    return path
+
+
 def main() -> None:
     """Start the display, then ourselves on it."""
     if "I3D_SCREENSHOTS" not in os.environ:
@@ -104,10 +133,14 @@ def take() -> None:
     from interactive3d.runtime.engine.state import RunState
     from interactive3d.runtime.engine.trainer import Trainer
     from interactive3d.runtime.guidance.reference import ReferenceGuidance
+    from interactive3d.runtime.output.meshes import mesh_to_blobs
     from interactive3d.runtime.settings import Settings
     from interactive3d.runtime.view.app import Window
     from interactive3d.runtime.view.gestures import Gizmo, Tool
-    from interactive3d.runtime.view.project import Project
+    from interactive3d.runtime.view.meshes import read_mesh
+    from interactive3d.runtime.view.orbit import OrbitCamera
+    from interactive3d.runtime.view.project import Compare, Project
+    from interactive3d.runtime.view.regions import Region, RegionKind
     from interactive3d.runtime.view.studio import Studio
     from interactive3d.runtime.view.worker import Worker
 
@@ -209,6 +242,49 @@ def take() -> None:
         context.mouse_up(0)
         studio.undo()
         settle()
+
+        studio.tool = Tool.ORBIT
+        studio.select(None)
+        studio.new_region(RegionKind.BOX)
+        studio.place_region(Region(kind=RegionKind.BOX, center=(0.0, 0.26, 0.0), half=(0.52, 0.26, 0.52)))
+        studio.camera = OrbitCamera(azimuth=25.0, elevation=15.0, distance=2.6)
+        window.parts.part_name = "cap_box"
+        for panel in ("Parts", "Script"):
+            window.show_panel(panel)
+            context.yield_(2)
+        context.set_ref("Parts")
+        context.scroll_to_bottom("")
+        context.set_ref("")
+        studio.notices.clear()
+        context.mouse_move_to_pos(at(0.03, 0.97))
+        settle()
+        shoot("region")
+        studio.place_region(None)
+        studio.gizmo = Gizmo.NONE
+
+        for azimuth, elevation, distance in ((-30.0, 12.0, 1.5), (30.0, 30.0, 1.4), (95.0, 8.0, 1.6)):
+            view = OrbitCamera(azimuth=azimuth, elevation=elevation, distance=distance)
+            studio.set_path(studio.path.with_key(view))
+        studio.camera = OrbitCamera(azimuth=25.0, elevation=62.0, distance=5.2)
+        window.show_panel("Cameras")
+        window.cameras.chosen = 1
+        studio.notices.clear()
+        settle()
+        shoot("cameras")
+        studio.set_path(type(studio.path)())
+        studio.reset_view()
+
+        studio.mesh = read_mesh(ornament(folder / "ornament.glb"))
+        studio.compare = Compare.BLOBS
+        blobs = mesh_to_blobs(folder / "ornament.glb", 6000)
+        shown = studio.scene.state
+        studio.past = dataclasses.replace(shown, model=blobs)
+        studio.show_parts = False
+        window.show_panel("Record")
+        studio.notices.clear()
+        settle()
+        shoot("mesh")
+        studio.mesh, studio.past, studio.compare, studio.show_parts = None, None, Compare.NOTHING, True
 
         window.script.editor.set_text(SCRIPT.replace("paint stem gold", "paint stam gold"))
         time.sleep(0.6)

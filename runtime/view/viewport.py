@@ -49,7 +49,9 @@ class Backdrop(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """What is to be seen. ``look_key`` changes whenever ``look`` does; ``moving`` while a gesture goes on."""
+    """What is to be seen. ``look_key`` changes whenever ``look`` does; ``moving`` while a gesture goes on; ``following`` while the
+    optimizer makes one state after another, of which not every one needs a picture.
+    """
 
     model: GaussianModel
     camera: Camera
@@ -62,6 +64,7 @@ class Frame:
     overlay_key: object = None
     backdrop: Backdrop = Backdrop.DARK
     moving: bool = False
+    following: bool = False
     field: HashGridField | None = None
     mesh: Mesh | None = None
     other: GaussianModel | None = None
@@ -106,9 +109,12 @@ class _Layer:
         self._job: PaintJob | None = None
         self._draw = False
         self._painted_field = False
+        self._wanted: tuple | None = None
+        self._following = False
 
-    def refresh(self, job: PaintJob, moving: bool, generation: int) -> bool:
+    def refresh(self, job: PaintJob, frame: Frame, generation: int) -> bool:
         """Bring the texture nearer to the job; True when it has changed."""
+        self._wanted, self._following = job.key, frame.following
         if job.mesh is not None:
             return self._refresh_mesh(job, generation)
         if self.engine is Engine.RASTERIZER or job.field is not None:
@@ -116,7 +122,7 @@ class _Layer:
                 self.painter = Latest(self._paint, "painter")
             if self._painted_field is not (job.field is not None):
                 self._painted_field, self.pace = job.field is not None, Pace()
-            return self._refresh_painted(job, moving)
+            return self._refresh_painted(job, frame.moving)
         return self._refresh_drawn(replace(job, key=(*job.key, generation)))
 
     def _paint(self, job: PaintJob) -> Painted | None:
@@ -149,7 +155,7 @@ class _Layer:
         """Ask for the picture that is wanted next, if any is."""
         assert self.painter is not None
         same_view = self.key is not None and self.key[1:] == job.key[1:]
-        if same_view and self.key != job.key:
+        if same_view and self.key != job.key and self._following:
             # Only the optimizer moved on: a picture that is half sharp is made whole first, and then there is no hurry.
             if self.share < 1.0 and self._job is not None:
                 job = self._job
@@ -222,6 +228,12 @@ class _Layer:
         return [worker.thread_id for worker in (self.painter, self.sorter) if worker is not None]
 
     @property
+    def settled(self) -> bool:
+        """Whether what is wanted is shown, whole; while the optimizer runs, whether some whole picture is."""
+        shown = self.key is not None and self._wanted is not None and self.key[: len(self._wanted)] == self._wanted
+        return self.idle and self.share >= 1.0 and (shown or self._following)
+
+    @property
     def idle(self) -> bool:
         """Whether the newest job asked for has been done."""
         return all(worker.idle for worker in (self.painter, self.sorter) if worker is not None)
@@ -249,6 +261,7 @@ class Viewport:
         self._array: dict[str, tuple[int, moderngl.VertexArray]] = {}
         self._composed: tuple | None = None
         self._shaders_checked = 0.0
+        self._compared = False
 
     def set_engine(self, engine: Engine) -> None:
         """Let another engine draw."""
@@ -261,8 +274,7 @@ class Viewport:
     @property
     def settled(self) -> bool:
         """Whether the newest frame is shown whole."""
-        layers = [self._layer] if self._other is None else [self._layer, self._other]
-        return all(layer.idle and layer.share >= 1.0 for layer in layers)
+        return self._layer.settled and (self._other is None or not self._compared or self._other.settled)
 
     @property
     def thread_ids(self) -> list[int]:
@@ -290,15 +302,16 @@ class Viewport:
             field=frame.field,
             mesh=frame.mesh,
         )
-        changed = self._layer.refresh(job, frame.moving, generation)
-        if frame.other is not None and frame.split > 0.0:
+        changed = self._layer.refresh(job, frame, generation)
+        self._compared = frame.other is not None and frame.split > 0.0
+        if frame.other is not None and self._compared:
             if self._other is None:
                 self._other = _Layer(self.context, self.programs, self.engine)
             shown = frame.other_field if frame.other_field is not None else frame.other
             key = (id(shown), *frame.blobs_key()[1:4], "other")
             look = Look(dots=frame.look.dots)
             plain = replace(job, key=key, model=frame.other, field=frame.other_field, mesh=None, look=look)
-            changed |= self._other.refresh(plain, frame.moving, generation)
+            changed |= self._other.refresh(plain, frame, generation)
         size = (frame.width, frame.height)
         composed = (size, frame.camera, frame.overlay_key, frame.backdrop, frame.split, frame.other is None, generation)
         if changed or composed != self._composed or self._texture is None:

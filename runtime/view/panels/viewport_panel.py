@@ -129,8 +129,10 @@ class ViewportPanel:
                     target=hit.point,
                 )
         if hand.button is None and held:
+            # Where frames are slow the item may take hold a frame after the click itself.
+            taken = imgui.is_item_activated()
             for button in (0, 1, 2):
-                if imgui.is_mouse_clicked(button):
+                if imgui.is_mouse_clicked(button) or (taken and imgui.is_mouse_down(button)):
                     self._press(button)
                     break
         if hand.button is not None:
@@ -317,6 +319,7 @@ class ViewportPanel:
             overlay_key=overlay,
             backdrop=studio.backdrop,
             moving=self.moving,
+            following=studio.worker.running and studio.past is None,
             field=field_of(scene.state),
             mesh=mesh,
             other=None if left is None else left[0],
