@@ -16,9 +16,8 @@ from pathlib import Path
 import torch
 
 from interactive3d.dsl.program import GuidanceChoice, InitText, Program
+from interactive3d.runtime.engine.evaluation import as_tensor, make_object, ranked
 from interactive3d.runtime.engine.outputs import picture
-from interactive3d.runtime.engine.session import Session
-from interactive3d.runtime.engine.start import begin
 from interactive3d.runtime.guidance.embedded import EmbeddedPrior
 from interactive3d.runtime.guidance.judge import Judge
 from interactive3d.runtime.guidance.objects.captions import PROMPTS_50
@@ -36,8 +35,7 @@ SHEET_SIDE = 128
 def distil(text: str, index: int, steps: int, prior: EmbeddedPrior) -> GaussianModel:
     """One object with the default settings."""
     program = Program(prompt=text, steps=steps, guidance=GuidanceChoice(name="embedded"), initial=InitText(count=BLOBS))
-    trainer, state = begin(program, prior, seed=index, device="cpu")
-    return Session(trainer, [], state).advance().model
+    return make_object(program, prior, text, index, "cpu")[0].model
 
 
 def main() -> None:
@@ -63,22 +61,19 @@ def main() -> None:
         model = read_splats(path)
         taken = json.loads(note.read_text())["seconds"]
         views = [picture(model, camera, SHEET_SIDE, SHEET_SIDE) for camera in turntable(VIEWS, elevation=15)]
-        images = torch.stack([torch.from_numpy(view).permute(2, 0, 1).float() / 255 for view in views])
-        order = judge.rank(images, texts).tolist()
+        images = as_tensor(views)
+        place, first, _ = ranked(judge.score(images, texts), index)
         found = judge.attributes(images)
         kind = judge.kinds[int(found.kind.mean(0).argmax())]
         colour = judge.colours[int(found.colour.mean(0).argmax())]
-        place = order.index(index) + 1
         right += place == 1
         kinds += kind == prompt.description.kind
         colours += colour == prompt.description.colour
         seconds.append(taken)
         lines.append(
-            f"| {prompt.text} | {place} | {texts[order[0]] if place > 1 else ''} | {kind} | {colour} | {taken:.0f} |"
+            f"| {prompt.text} | {place} | {texts[first] if place > 1 else ''} | {kind} | {colour} | {taken:.0f} |"
         )
-        rows.append(
-            SheetRow(title=prompt.text, subtitle="" if place == 1 else f"judged: {texts[order[0]]}", images=views)
-        )
+        rows.append(SheetRow(title=prompt.text, subtitle="" if place == 1 else f"judged: {texts[first]}", images=views))
         print(f"{index:2d} rank {place:2d} {kind:10s} {colour:8s} {taken:5.1f} s  {prompt.text}", flush=True)
     count = len(rows)
     contact_sheet(rows, ROOT / "docs" / "pictures" / "prior-objects.png", tile=80)
