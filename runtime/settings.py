@@ -250,7 +250,7 @@ class FieldSettings:
 class DistillSettings:
     """From splats to field (paper 3.2.1, equation 7)."""
 
-    steps: int = _number(1000, 1, 1_000_000, "steps of a distillation that names none", "steps")
+    steps: int = _number(600, 1, 1_000_000, "steps of a distillation that names none", "steps")
     size: int = _number(256, 32, 1024, "largest side of the pictures that both are compared on", "pixels")
     rays: int = _number(4096, 64, 1_000_000, "rays per step")
     cameras: int = _number(2, 1, 16, "random cameras per step")
