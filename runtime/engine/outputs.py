@@ -1,6 +1,7 @@
 """What the output operations of a script write, and the sheet that shows every interaction."""
 
 import json
+import re
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
@@ -285,6 +286,7 @@ def _sheet_picture(scene: Scene, azimuth: float, elevation: float) -> UInt8[np.n
 
 def _shortened(text: str, most: int = 110) -> str:
     text = text.split(" ", 3)[3] if text.startswith("at step ") else text
+    text = re.sub(r"\d+\.\d{4,}", lambda long: f"{float(long[0]):.3g}", text)
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

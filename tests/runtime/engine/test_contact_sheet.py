@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from interactive3d.runtime.engine.outputs import ContactSheet
+from interactive3d.runtime.engine.outputs import ContactSheet, _shortened
 from interactive3d.runtime.output.pictures import save_picture
 
 
@@ -27,6 +27,13 @@ def test_the_stripes_of_one_gesture_are_one_row(tmp_path: Path) -> None:
     sheet = ContactSheet(tmp_path, from_step=9)
     rows = [sheet._row(together) for together in sheet._grouped()]
     assert [row.title.split(":")[0] for row in rows] == ["step 5", "step 5", "step 9"]
-    assert [round(255 * float(np.asarray(image)[0, 0, 0])) for image in rows[0].images] == [10, 10, 21, 21], "first before, last after"
+    assert [round(255 * float(np.asarray(image)[0, 0, 0])) for image in rows[0].images] == [10, 10, 21, 21], (
+        "first before, last after"
+    )
     assert [round(255 * float(np.asarray(image)[0, 0, 0])) for image in rows[2].images] == [40, 40, 51, 51, 52, 52]
     assert rows[0].subtitle == "did it; and 1 more of the kind" and rows[1].subtitle == "did it"
+
+
+def test_titles_are_short(tmp_path: Path) -> None:
+    assert _shortened("at step 5 move all by (0.123456789, 0.5, -1.00004)") == "move all by (0.123, 0.5, -1)"
+    assert len(_shortened("at step 5 print " + "x" * 500)) == 110
