@@ -277,14 +277,16 @@ def take() -> None:
         studio.mesh = read_mesh(ornament(folder / "ornament.glb"))
         studio.compare = Compare.BLOBS
         blobs = mesh_to_blobs(folder / "ornament.glb", 6000)
-        shown = studio.scene.state
-        studio.past = dataclasses.replace(shown, model=blobs)
+        shown = session.latest()
+        # As `view ornament.glb` would open it.
+        session._state = dataclasses.replace(shown, model=blobs)
         studio.show_parts = False
         window.show_panel("Record")
         studio.notices.clear()
         settle()
         shoot("mesh")
-        studio.mesh, studio.past, studio.compare, studio.show_parts = None, None, Compare.NOTHING, True
+        studio.mesh, studio.compare, studio.show_parts = None, Compare.NOTHING, True
+        session._state = shown
 
         window.script.editor.set_text(SCRIPT.replace("paint stem gold", "paint stam gold"))
         time.sleep(0.6)

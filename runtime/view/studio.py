@@ -99,7 +99,6 @@ class Studio:
         self._scenes: Latest[SceneJob, Scene] = Latest(make_scene, "scene")
         self.scene = make_scene(SceneJob(state=worker.latest()))
         self._asked: SceneJob | None = None
-        self._curve_step = -1
         self.focus(everything=True)
 
     # -- every frame ----------------------------------------------------------------------------------------------------
@@ -123,17 +122,20 @@ class Studio:
                 self.say(done.problem, error=True)
         for problem in self.worker.problems():
             self.fail(problem.text, problem.details)
-        newest = self.worker.latest()
-        if newest.step != self._curve_step and newest.step > 0:
-            if newest.step < self._curve_step:
-                kept = [row for row in self.curves if row[0] <= newest.step]
-                self.curves.clear()
-                self.curves.extend(kept)
-            metrics = newest.metrics
-            self.curves.append((newest.step, metrics.loss, metrics.blobs, self.worker.steps_per_second))
-            self._curve_step = newest.step
+        self._draw_curves()
         now = time.monotonic()
         self.notices = [n for n in self.notices if n.until > now]
+
+    def _draw_curves(self) -> None:
+        """Every step taken since the last frame; what was gone back over is drawn anew."""
+        while self.worker.samples:
+            row = self.worker.samples.popleft()
+            while self.curves and self.curves[-1][0] >= row[0]:
+                self.curves.pop()
+            self.curves.append(row)
+        reached = self.worker.latest().step
+        while self.curves and self.curves[-1][0] > reached:
+            self.curves.pop()
 
     @property
     def current(self) -> bool:

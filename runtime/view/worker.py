@@ -64,6 +64,8 @@ class Worker:
         self._remembered: list[RunState] = [session.latest()]
         self._times: deque[float] = deque(maxlen=RATE_STEPS + 1)
         self.step_times: deque[float] = deque(maxlen=10_000)
+        self.samples: deque[tuple[int, float, int, float]] = deque(maxlen=10_000)
+        """Step, loss, blobs and steps a second of every step taken, for whoever takes them out."""
         self.listeners: list[Callable[[RunState], None]] = []
         """Told of every step's state, in the optimizer's thread: they must be quick."""
         self.stepping = False
@@ -199,6 +201,7 @@ class Worker:
             self.stepping = False
         self._times.append(time.perf_counter())
         self.step_times.append(self._times[-1])
+        self.samples.append((state.step, state.metrics.loss, state.metrics.blobs, self.steps_per_second))
         for listener in tuple(self.listeners):
             listener(state)
         if state.step % HISTORY_EVERY == 0:

@@ -120,6 +120,20 @@ def test_selecting_by_colour_takes_what_looks_like_the_blob_that_was_clicked(stu
     assert studio.selection is None
 
 
+def test_curves_hold_every_step_and_follow_a_walk_back(studio):
+    studio.worker.run(5)
+    deadline = time.monotonic() + 60.0
+    while studio.worker.running and time.monotonic() < deadline:
+        time.sleep(0.01)
+    studio.refresh()
+    assert [row[0] for row in studio.curves] == [1, 2, 3, 4, 5]
+    studio.worker.go_to(0)
+    while studio.worker.latest().step and time.monotonic() < deadline:
+        time.sleep(0.01)
+    studio.refresh()
+    assert list(studio.curves) == []
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="only Linux tells the time of single threads")
 def test_the_share_counts_threads_that_work_for_the_window():
     stop, ids = threading.Event(), []
