@@ -38,6 +38,7 @@ class Progress:
             self.report.ended = self._ended
         self._first: tuple[int, float] | None = None
         self._spoke = 0.0
+        self._last = 0
 
     def __enter__(self) -> "Progress":
         if self.console.is_terminal and not self.quiet:
@@ -73,9 +74,12 @@ class Progress:
             signal.signal(signal.SIGINT, previous)
 
     def _stepped(self, state: RunState, steps: int, seconds: float) -> None:
-        if self._first is None:
-            self._first = (state.step - 1, time.monotonic())
         now = time.monotonic()
+        if self._first is None or state.step <= self._last:
+            # Rates count from the first step that is heard of, or from where a replay began.
+            self._first = (state.step, now)
+            self._spoke = now
+        self._last = state.step
         rate = (state.step - self._first[0]) / max(now - self._first[1], 1e-6)
         note = f"loss {state.metrics.loss:.4g}  {state.metrics.blobs} blobs"
         if state.metrics.active:
@@ -85,7 +89,7 @@ class Progress:
         if self.bar is not None:
             if self.task is None:
                 self.task = self.bar.add_task("run", total=steps, completed=state.step, rate="", note="")
-            self.bar.update(self.task, completed=state.step, rate=f"{rate:.1f} steps/s", note=note)
+            self.bar.update(self.task, completed=state.step, total=steps, rate=f"{rate:.1f} steps/s", note=note)
         elif not self.quiet and not self.debug and now - self._spoke > PLAIN_EVERY_SECONDS:
             self._spoke = now
             left = (steps - state.step) / max(rate, 1e-6)

@@ -8,7 +8,6 @@ few steps of each kind, taken once on this machine and thrown away; a step's sha
 
 import dataclasses
 import resource
-import statistics
 import sys
 import time
 from collections.abc import Mapping
@@ -46,8 +45,8 @@ from interactive3d.runtime.operations.base import OperationRefused, Term
 from interactive3d.runtime.scene.camera import Camera
 from interactive3d.runtime.scene.gaussians import GaussianModel
 
-MEASURED_STEPS = 3
-"""Steps of each kind that are timed; the first is left out, for it warms up."""
+MEASURED_STEPS = 5
+"""Steps of each kind that are timed; the first is left out, for it warms up, and the quickest counts, for other work only slows down."""
 
 PLAIN = "plain"
 
@@ -129,7 +128,7 @@ def measure_costs(trainer: Trainer, start: RunState, program: Program) -> Costs:
     scaled = DEFAULT_SPLIT
     if trainer.steps:
         found[PLAIN], _ = _timed(trainer, start)
-        last = heard[-1].seconds
+        last = min((notes.seconds for notes in heard[1:]), key=lambda spent: sum(spent.values()))
         growing = sum(last.get(name, 0.0) for name in ("render", "gradient", "update"))
         scaled = growing / max(sum(last.values()), 1e-9)
     examples: dict[str, Operation] = {}
@@ -164,7 +163,7 @@ def _timed(trainer: Trainer, state: RunState) -> tuple[float, RunState]:
         begun = time.perf_counter()
         state = trainer.step(state)
         taken.append(time.perf_counter() - begun)
-    return statistics.median(taken[1:]), state
+    return min(taken[1:]), state
 
 
 def resident_bytes() -> int:
@@ -344,7 +343,8 @@ def forecast(program: Program, trainer: Trainer, start: RunState, costs: Costs |
         line = op.span.line if op.span else None
         if isinstance(op, Ramp) and isinstance(op.when, FromTo):
             first = next((r for r in rows if r.step >= op.when.start), None)
-            blobs, memory = (first.blobs, first.memory) if first else (len(start.model), rehearsal.peak)
+            over = next((r for r in reversed(rows) if r.end <= op.when.start), None)
+            blobs, memory = (over.blobs, over.memory) if over else (len(start.model), costs.resident)
             clock = first.clock if first else 0.0
             text = format_operation(dataclasses.replace(op, when=NOW))
             row = Row(

@@ -160,7 +160,7 @@ class Run:
         """
         with self.folder.locked():
             try:
-                if drive is not None and drive(self.session):
+                if drive is not None and drive(self.session) is not False:
                     pass
                 elif watch:
                     self._advance_watching(rewind)
