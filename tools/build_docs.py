@@ -5,6 +5,7 @@ Every page of docs/ and the README, with Sculpt highlighted as editors show it: 
 """
 
 import html
+import posixpath
 import re
 import shutil
 import sys
@@ -135,7 +136,7 @@ def linked(target: str, home: str) -> str:
     path, mark, anchor = target.partition("#")
     if not path or "://" in path:
         return target
-    full = (Path(home) / path).as_posix()
+    full = posixpath.normpath(f"{home}/{path}" if home else path)
     if full.startswith("docs/") or full == "README.md":
         full = full.removeprefix("docs/")
         return (full.removesuffix(".md") + ".html" if full.endswith(".md") else full) + mark + anchor
