@@ -7,6 +7,7 @@ few steps of each kind, taken once on this machine and thrown away; a step's sha
 """
 
 import dataclasses
+import math
 import resource
 import sys
 import time
@@ -14,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from jaxtyping import Bool
 from torch import Tensor
 
@@ -35,7 +37,7 @@ from interactive3d.dsl.operations import (
     SnapshotImage,
     TermOperation,
 )
-from interactive3d.dsl.program import Program
+from interactive3d.dsl.program import InitSplats, Program
 from interactive3d.dsl.values import NOW, Every, FromTo
 from interactive3d.runtime.engine.outputs import FPS, PICTURE_SIZE, TURNTABLE_SECONDS, VIDEO_SIZE, picture
 from interactive3d.runtime.engine.session import HISTORY_BYTES, HISTORY_EVERY, Hooks, Session
@@ -49,6 +51,10 @@ MEASURED_STEPS = 5
 """Steps of each kind that are timed; the first is left out, for it warms up, and the quickest counts, for other work only slows down."""
 
 PLAIN = "plain"
+SIZE = "rehearsal.size"
+
+SETTLED = 0.9
+"""How large blobs are, against those that a run begins with, once the optimizer has had some hundred steps; measured on the dragon."""
 
 DEFAULT_SPLIT = 0.35
 """Share of a step that grows with the blobs, for kinds of steps that were not taken apart."""
@@ -127,8 +133,11 @@ def measure_costs(trainer: Trainer, start: RunState, program: Program) -> Costs:
     found: dict[str, float] = {}
     scaled = DEFAULT_SPLIT
     if trainer.steps:
-        found[PLAIN], _ = _timed(trainer, start)
-        last = min((notes.seconds for notes in heard[1:]), key=lambda spent: sum(spent.values()))
+        # The first steps of a process find caches empty.
+        _, warm = _timed(trainer, start)
+        heard.clear()
+        found[PLAIN], _ = _timed(trainer, warm)
+        last = min((notes.seconds for notes in heard), key=lambda spent: sum(spent.values()))
         growing = sum(last.get(name, 0.0) for name in ("render", "gradient", "update"))
         scaled = growing / max(sum(last.values()), 1e-9)
     examples: dict[str, Operation] = {}
@@ -182,9 +191,15 @@ class _Rehearsing(Trainer):
     def step(self, state: RunState) -> RunState:
         environment = self.environment(state)
         model, terms = state.model, []
+        if state.terms:
+            model = model.with_columns({SIZE: model.columns["log_scale"].clone()})
         for term in state.terms:
             moved, model = term.before_step(model, environment)
             terms.append(moved)
+        if state.terms:
+            # A drag stretches what trails behind it, and the optimizer takes that back; nobody does here.
+            size = torch.minimum(model.columns["log_scale"], model.columns[SIZE])
+            model = model.with_columns({"log_scale": size}).without_columns(SIZE)
         active = tuple(t.operation.keyword for t in terms)
         self.rehearsal.spend(active, len(model))
         metrics = Metrics(blobs=len(model), active=active)
@@ -197,6 +212,9 @@ class _Rehearsal(Session):
     def __init__(self, trainer: Trainer, program: Program, start: RunState, costs: Costs) -> None:
         hooks = Hooks(output=self._output, checkpoint=lambda state, name: "", frame=self._frame, effect=self._effect)
         trainer = _Rehearsing(**{f.name: getattr(trainer, f.name) for f in dataclasses.fields(Trainer)}, rehearsal=self)
+        if not isinstance(program.initial, InitSplats):
+            settled = start.model.columns["log_scale"] + math.log(SETTLED)
+            start = dataclasses.replace(start, model=start.model.with_columns({"log_scale": settled}))
         super().__init__(trainer, program.operations, start, policy=program.repair, hooks=hooks)
         self.costs = costs
         self.rows: list[Row] = []
