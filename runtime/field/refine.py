@@ -59,7 +59,7 @@ class RefineState:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a region costs, before it is made. Bytes are of the parameters, and of parameters with optimizer and gradient."""
+    """What a region costs, before it is made. Bytes are of the parameters, and of parameters with the optimizer's moments."""
 
     parameters: int
     bytes: int

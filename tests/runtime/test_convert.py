@@ -150,3 +150,15 @@ def test_mistakes_are_told(
     done = call("convert", *arguments)
     assert done.exit_code in (1, 2) and message in done.output
     assert not Path("x.glb").exists()
+
+
+def test_an_interruption_leaves_nothing_half_written(
+    splats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("interactive3d.runtime.field.convert.distill_step", stop)
+    done = call("convert", str(splats), str(tmp_path / "x.glb"))
+    assert done.exit_code == 1 and "stopped" in done.output and "Traceback" not in done.output
+    assert [p.name for p in tmp_path.iterdir()] == ["ball.ply"]
