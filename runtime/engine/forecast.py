@@ -51,6 +51,7 @@ MEASURED_STEPS = 5
 """Steps of each kind that are timed; the first is left out, for it warms up, and the quickest counts, for other work only slows down."""
 
 PLAIN = "plain"
+IN_FIELD = " in the field"
 SIZE = "rehearsal.size"
 
 SETTLED = 0.9
@@ -86,7 +87,7 @@ class Costs:
         """One step with these terms under way."""
         plain = self.seconds.get(PLAIN, 0.0)
         if "field" in kinds:
-            return sum(self.seconds.get(k, plain) for k in kinds if k != "field")
+            return sum(self.seconds.get(k + IN_FIELD, self.seconds.get(k, plain)) for k in kinds if k != "field")
         total = plain + sum(max(self.seconds.get(k, plain) - plain, 0.0) for k in kinds)
         return total * (1 - self.scaled + self.scaled * blobs / max(self.blobs, 1))
 
@@ -141,13 +142,14 @@ def measure_costs(trainer: Trainer, start: RunState, program: Program) -> Costs:
         growing = sum(last.get(name, 0.0) for name in ("render", "gradient", "update"))
         scaled = growing / max(sum(last.values()), 1e-9)
     examples: dict[str, Operation] = {}
+    if any(isinstance(op, EditOperation | Drag) for op in program.operations) and start.settings.repair.enabled:
+        examples["repair"] = Repair()
     for operation in program.operations:
         if isinstance(operation, TermOperation) and not isinstance(operation, Ramp):
-            examples.setdefault(operation.keyword, operation)
-    if any(isinstance(op, EditOperation | Drag) for op in program.operations) and start.settings.repair.enabled:
-        examples.setdefault("repair", Repair())
+            in_field = "distill" in examples and isinstance(operation, Edit)
+            examples.setdefault(operation.keyword + (IN_FIELD if in_field else ""), operation)
     state = start
-    for keyword in sorted(examples, key=lambda k: k in ("distill", "refine")):
+    for keyword in examples:
         session = Session(dataclasses.replace(trainer, steps=10**6), (), state)
         session.submit(examples[keyword])
         try:

@@ -15,6 +15,7 @@ from interactive3d.dsl.operations import (
     RecordTimelapse,
     WhenMetric,
 )
+from interactive3d.dsl.tidy import tidy_sum
 from interactive3d.runtime.engine.state import Entry, Metrics, RunState
 from interactive3d.runtime.settings import Settings, spec
 
@@ -79,7 +80,7 @@ class Schedule:
             op = entry.operation
             if isinstance(op, Ramp) and isinstance(op.when, FromTo) and op.when.start <= step <= op.when.end:
                 span = max(op.when.end - op.when.start, 1)
-                value = op.start + (op.end - op.start) * (step - op.when.start) / span
+                value = tidy_sum(op.start + (op.end - op.start) * (step - op.when.start) / span, op.start, op.end)
                 settings = settings.set(op.path, round(value) if spec(op.path).kind == "int" else value)
         return settings
 
