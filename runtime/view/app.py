@@ -43,6 +43,9 @@ NEWS_A_SECOND = 8.0
 IDLE_SECONDS = 0.5
 """Without news and without events a frame is drawn this often."""
 
+FADE_SECONDS = 0.7
+"""How long a notice fades."""
+
 AWAKE_SECONDS = 0.6
 """How long after the last event the window keeps its full speed."""
 
@@ -141,19 +144,19 @@ class Window:
             nap = min(left, 1.0 / NEWS_A_SECOND)
             glfw.wait_events_timeout(nap)
             event = time.perf_counter() - asked < 0.9 * nap
-            if event or self.studio.has_news:
+            if event or self.studio.has_news or (self.viewport is not None and self.viewport.has_news):
                 return
 
     @property
     def wakeful(self) -> bool:
         """Whether something is going on that wants every frame."""
+        if time.monotonic() - self._last_event < AWAKE_SECONDS or self.cameras.playing:
+            return True
+        if self.studio.worker.running and self.studio.past is None:
+            # Nobody touches anything: frames come with the news, a few a second.
+            return False
         settling = self.viewport is not None and not self.viewport.settled
-        return (
-            settling
-            or self.cameras.playing
-            or not self.studio.current
-            or time.monotonic() - self._last_event < AWAKE_SECONDS
-        )
+        return settling or not self.studio.current
 
     def wake(self) -> None:
         """Keep the window's full speed for a while, as after an event."""
@@ -163,7 +166,8 @@ class Window:
         io = imgui.get_io()
         moved = io.mouse_delta.x or io.mouse_delta.y or io.mouse_wheel
         held = imgui.is_any_mouse_down() or any(imgui.is_key_down(key) for key in KEYS.values())
-        if moved or held or imgui.is_any_item_active() or self.studio.notices:
+        fading = any(notice.until - time.monotonic() < FADE_SECONDS for notice in self.studio.notices)
+        if moved or held or imgui.is_any_item_active() or fading:
             self._last_event = time.monotonic()
 
     # -- setting up -----------------------------------------------------------------------------------------------------

@@ -32,6 +32,11 @@ class Latest(Generic[Job, Result]):
             self._condition.notify()
 
     @property
+    def ready(self) -> bool:
+        """Whether a result, or an error, waits to be taken."""
+        return self._result is not None or self._error is not None
+
+    @property
     def overtaken(self) -> bool:
         """Whether a newer job waits, or the end, so that the one being done may be given up."""
         return self._job is not None or self._closing

@@ -149,8 +149,9 @@ class Studio:
 
     @property
     def has_news(self) -> bool:
-        """Whether there is a state that has not been asked for yet."""
-        return self.past is None and self._asked is not None and self.worker.latest() is not self._asked.state
+        """Whether there is a state that has not been asked for yet, or one that has been got ready."""
+        newer = self.past is None and self._asked is not None and self.worker.latest() is not self._asked.state
+        return self._scenes.ready or newer
 
     # -- saying ---------------------------------------------------------------------------------------------------------
     def say(self, text: str, error: bool = False) -> None:

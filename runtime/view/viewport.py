@@ -223,6 +223,11 @@ class _Layer:
             self.frame = self.context.framebuffer([self.texture])
 
     @property
+    def has_news(self) -> bool:
+        """Whether something has been made that is not shown yet."""
+        return any(worker.ready for worker in (self.painter, self.sorter) if worker is not None)
+
+    @property
     def thread_ids(self) -> list[int]:
         """Of the threads beside the window."""
         return [worker.thread_id for worker in (self.painter, self.sorter) if worker is not None]
@@ -275,6 +280,11 @@ class Viewport:
     def settled(self) -> bool:
         """Whether the newest frame is shown whole."""
         return self._layer.settled and (self._other is None or not self._compared or self._other.settled)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether a better picture has been made than the one that is shown."""
+        return self._layer.has_news or (self._other is not None and self._other.has_news)
 
     @property
     def thread_ids(self) -> list[int]:

@@ -35,7 +35,7 @@ from interactive3d.runtime.view.studio import Studio
 from interactive3d.runtime.view.worker import Worker
 
 sys.path.insert(0, str(Path(__file__).parent))
-from scenes import PANELS, closing, features, panels
+from scenes import PANELS, closing, features, panels, smoke
 
 SCRIPT = """prompt "a blue mushroom"
 seed 7
@@ -290,7 +290,7 @@ def soak(window: Window, context: imgui.test_engine.TestContext, told: dict, sec
     told["memory"] = weights
 
 
-SCENES = {"session": persons_session, "features": features, "panels": panels, "closing": closing}
+SCENES = {"session": persons_session, "features": features, "panels": panels, "closing": closing, "smoke": smoke}
 
 
 def show(studio: Studio, scene: str, told: dict, seconds: float) -> Window:

@@ -20,6 +20,14 @@ PANELS = ("Object", "Timeline", "Plots", "Log", "Parts", "Record", "Cameras", "A
 SLOW_SECONDS = 2.0
 
 
+def smoke(window: Window, context: imgui.test_engine.TestContext, told: dict, person) -> None:
+    """Open, show the object, turn it a little, close."""
+    person.settle()
+    start = window.studio.camera
+    person.drag((0.5, 0.5), (0.6, 0.5))
+    told["turned"] = window.studio.camera != start
+
+
 def features(window: Window, context: imgui.test_engine.TestContext, told: dict, person) -> None:
     studio, key = window.studio, imgui.Key
     person.settle()

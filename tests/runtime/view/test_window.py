@@ -209,6 +209,11 @@ def test_random_hands_break_nothing(tmp_path: Path):
         assert max(kept[-third:]) - max(kept[:third]) < MOST_GROWTH, told["memory"]
 
 
+def test_the_window_opens_shows_the_object_and_closes(tmp_path: Path):
+    told = drive(tmp_path, "smoke")
+    assert told["turned"] and told["failures"] == [] and told["gl_errors"] == ["GL_NO_ERROR"]
+
+
 def test_without_a_display_there_is_a_reason(monkeypatch, tmp_path: Path):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
