@@ -262,6 +262,7 @@ _NAMED: dict[str, Maker] = {
     "orbit": lambda v, start, end: n.OrbitOf(start, end, tuple(v)),
     "clicked": lambda v, start, end: (v[0], v[1]),
     "p_click": _click,
+    "p_segment": lambda v, start, end: n.SegmentOf(start, end, v[0]),
     "p_color": lambda v, start, end: n.ColorOf(start, end, v[0], v[1] if len(v) > 1 else None),
     "tuple": lambda v, start, end: n.Tuple(start, end, tuple(v)),
     "list": lambda v, start, end: n.ListOf(start, end, tuple(v)),

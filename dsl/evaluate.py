@@ -12,7 +12,7 @@ from interactive3d.dsl.functions import FUNCTIONS, call_function
 from interactive3d.dsl.reporter import Reporter
 from interactive3d.dsl.scope import ARTICLES, BAD, Angle, Bad, Bound, Items, Scope, type_of
 from interactive3d.dsl.shapes import build_shape
-from interactive3d.dsl.sights import build_clicks, build_color_part, build_orbit
+from interactive3d.dsl.sights import build_clicks, build_color_part, build_orbit, build_segment
 from interactive3d.dsl.tidy import tidy_number
 from interactive3d.dsl.values import (
     X_AXIS,
@@ -291,5 +291,6 @@ _EVALUATE: dict[type, Callable[[Evaluator, Any], Any]] = {
     n.ShapeOf: build_shape,
     n.ColorOf: build_color_part,
     n.ClickOf: build_clicks,
+    n.SegmentOf: build_segment,
     n.OrbitOf: build_orbit,
 }

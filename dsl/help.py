@@ -105,6 +105,9 @@ WORDS: dict[str, Help] = {
     "click": Help(
         "click (X, Y) in VIEW, … [size PIXELS]", "What clicks pick out: segmented in each view, then intersected."
     ),
+    "segment": Help(
+        'segment "TEXT"', "What a text-prompted segmenter finds from around the object, where one is installed."
+    ),
     "orbit": Help(
         "orbit azimuth A elevation A [distance R] [fov A] [target P]",
         "A camera: azimuth 0 sees the front, azimuth 90 the left side.",

@@ -17,7 +17,7 @@ _CONTROL = ("for", "if", "else", "in", "use", "as", "gesture")
 _MOMENTS = ("at", "step", "start", "end", "from", "to", "every", "after", "when", "steps")
 _DECLARATIONS = ("let", "param", "part", "view")
 _OPERATORS = ("and", "or", "not", "grow")
-_SHAPES = ("sphere", "box", "ellipsoid", "capsule", "cylinder", "cone", "torus", "click", "orbit")
+_SHAPES = ("sphere", "box", "ellipsoid", "capsule", "cylinder", "cone", "torus", "click", "segment", "orbit")
 _UNITS = ("deg", "rad")
 
 

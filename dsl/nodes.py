@@ -116,6 +116,11 @@ class ClickOf(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentOf(Node):
+    text: "Expr"
+
+
+@dataclass(frozen=True, slots=True)
 class Clause(Node):
     """`radius 0.1`, `noise 0.02 .. 0.5`: a name and its operands. The span covers the clause's own word."""
 
@@ -149,6 +154,7 @@ Expr: TypeAlias = (
     | ShapeOf
     | ColorOf
     | ClickOf
+    | SegmentOf
     | OrbitOf
 )
 

@@ -108,6 +108,8 @@ def _part(value: v.PartExpression) -> tuple[str, int]:
             clicks = ", ".join(f"({number(c.x)}, {number(c.y)}) in {view(c.view)}" for c in value.clicks)
             size = "" if value.size is None else f" size {value.size}"
             return f"click {clicks}{size}", _LOOSE
+        case v.SegmentPart():
+            return f"segment {text(value.text)}", _LOOSE
         case v.UnionPart():
             return f"{part(value.left, _SUM)} + {part(value.right, _MEET)}", _SUM
         case v.DifferencePart():

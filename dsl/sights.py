@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from interactive3d.dsl import nodes as n
 from interactive3d.dsl.scope import ARTICLES, BAD, Angle, Bad, type_of
-from interactive3d.dsl.values import Click, ClickPart, ColorPart, OrbitView
+from interactive3d.dsl.values import Click, ClickPart, ColorPart, OrbitView, SegmentPart
 
 if TYPE_CHECKING:
     from interactive3d.dsl.evaluate import Evaluator
@@ -48,6 +48,18 @@ def build_clicks(evaluate: "Evaluator", node: n.ClickOf) -> Any:
             return BAD
         clicks.append(Click(x=x, y=y, view=view))
     return ClickPart(clicks=tuple(clicks), size=None if size is None else int(size))
+
+
+def build_segment(evaluate: "Evaluator", node: n.SegmentOf) -> Any:
+    text = evaluate(node.text)
+    if text is BAD:
+        return BAD
+    if not isinstance(text, str) or not text.strip():
+        evaluate.report(
+            "E0301", node.text.start, node.text.end, expected="a text in quotes", found=ARTICLES[type_of(text)]
+        )
+        return BAD
+    return SegmentPart(text=text)
 
 
 def build_orbit(evaluate: "Evaluator", node: n.OrbitOf) -> Any:

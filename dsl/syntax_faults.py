@@ -18,7 +18,7 @@ _KINDS = {
 }
 # Accepted together, these are what an expression may begin with.
 _EXPRESSION = {"NUMBER", "NAME", "LPAR", "STRING", "HEX", "VECTOR", "CALL", "LSQB", "MINUS", "NOT"}
-_SHAPES = {"SPHERE", "BOX", "ELLIPSOID", "CAPSULE", "CYLINDER", "CONE", "TORUS", "CLICK", "ORBIT"}
+_SHAPES = {"SPHERE", "BOX", "ELLIPSOID", "CAPSULE", "CYLINDER", "CONE", "TORUS", "CLICK", "SEGMENT", "ORBIT"}
 _OPERATORS = {
     "PLUS",
     "MINUS",

@@ -191,6 +191,13 @@ class ClickPart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentPart:
+    """`segment "wings"`: what a text-prompted segmenter finds from around the object; needs one that is installed."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UnionPart:
     """`LEFT + RIGHT`."""
 
@@ -243,6 +250,7 @@ PartExpression: TypeAlias = (
     | AllPart
     | ColorPart
     | ClickPart
+    | SegmentPart
     | UnionPart
     | DifferencePart
     | IntersectionPart
@@ -256,6 +264,7 @@ PART_KINDS: tuple[type, ...] = (
     AllPart,
     ColorPart,
     ClickPart,
+    SegmentPart,
     UnionPart,
     DifferencePart,
     IntersectionPart,

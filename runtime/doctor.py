@@ -55,7 +55,7 @@ def large_models() -> dict[str, str]:
     """What `guidance diffusers`, first points from text, `eval --judge clip:…` and clicks would use here; loads none of it."""
     import torch
 
-    from interactive3d.runtime.engine.segmenters import describe_segmenter
+    from interactive3d.runtime.engine.segmenters import describe_segmenter, describe_text_segmenter
     from interactive3d.runtime.guidance.large.loading import DEFAULT_MODEL
     from interactive3d.runtime.guidance.large.memory import GIGABYTE, free_memory
     from interactive3d.runtime.guidance.large.problems import INSTALL
@@ -70,6 +70,7 @@ def large_models() -> dict[str, str]:
         else f"diffusers {_version('diffusers')}, transformers {_version('transformers')}",
         "memory ladder": "unknown" if free is None else f"{free / GIGABYTE:.1f} GB free on {device}",
         "clicks": describe_segmenter(),
+        "segment by text": describe_text_segmenter(),
         "multi-view prior": "none: no library that loads one without running code from the hub (docs/large_models.md)",
     }
     if not missing:

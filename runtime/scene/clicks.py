@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interactive3d.dsl.values import Click, ClickPart, OrbitView
-from interactive3d.runtime.scene.camera import DEFAULT_DISTANCE, DEFAULT_FOV, Camera
+from interactive3d.dsl.values import Click, ClickPart, OrbitView, SegmentPart
+from interactive3d.runtime.scene.camera import DEFAULT_DISTANCE, DEFAULT_FOV, Camera, turntable
 from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.scene.parts import PartError
 from interactive3d.runtime.scene.render import render
-from interactive3d.runtime.scene.segmenter import COVERED, Segmenter, View, segmenter
+from interactive3d.runtime.scene.segmenter import COVERED, Segmenter, View, segmenter, text_segmenter
 
 DEFAULT_SIZE = 512
 """Side in pixels of the picture that clicks count in where the script names none: that of `snapshot`."""
@@ -24,6 +24,8 @@ WORKING_SIDE = 256
 """Pictures are segmented at this side; the paper renders at it."""
 SECOND_TURNS = (45.0, -45.0, 25.0, -25.0, 70.0, -70.0)
 """Degrees by which the second view is turned, tried in this order."""
+TEXT_VIEWS, TEXT_ELEVATION = 6, 15.0
+"""A text is looked for from around the object."""
 SEEN_BEHIND = 0.06
 """Depth in scene units behind the picture's own at which a blob's centre still counts as seen, besides its size."""
 
@@ -83,6 +85,36 @@ def seen_views(part: ClickPart, model: GaussianModel, answering: Segmenter | Non
             if second is not None:
                 found.append(second)
     return found
+
+
+def named_by(part: SegmentPart, model: GaussianModel) -> Bool[Tensor, "n"]:
+    """Rows of the blobs that a text names: seen within its mask in more than half of the views that see them at all, from around the
+    object; hidden ones go with their nearest seen blob.
+
+    Raises:
+        PartError: no text-prompted segmenter was chosen, or it cannot be loaded.
+    """
+    try:
+        answering = text_segmenter()
+    except ValueError as error:
+        raise PartError(str(error)) from error
+    if answering is None:
+        raise PartError(
+            f'segment "{part.text}" needs a text-prompted segmenter, and none was chosen; set INTERACTIVE3D_TEXT_SEGMENTER to the id or '
+            f"folder of a CLIPSeg model (docs/large_models.md), or click: `click (X, Y) in VIEW`"
+        )
+    if len(model) == 0:
+        return torch.zeros(0, dtype=torch.bool, device=model.device)
+    behind = _reach(model)
+    seen, within = np.zeros(len(model)), np.zeros(len(model))
+    for camera in turntable(TEXT_VIEWS, elevation=TEXT_ELEVATION):
+        picture = picture_of(camera, model)
+        xy, depth = _projected(camera, model.mean)
+        visible = _seen(picture, xy, depth, behind)
+        seen += visible
+        within += visible & _at(answering.mask_of(picture, part.text), xy)[0]
+    chosen = within * 2 > seen
+    return torch.from_numpy(_with_hidden(chosen, seen > 0, np.ones(len(model), dtype=bool), model)).to(model.device)
 
 
 def picture_of(camera: Camera, model: GaussianModel) -> View:
@@ -176,21 +208,30 @@ def blobs_in(seen: Sequence[Seen], model: GaussianModel) -> Bool[Tensor, "n"]:
     Those that are seen in one of the views come first (depth tested); of the hidden ones only those go with them whose nearest seen blob
     belongs to the part, so that its inside comes along and what merely lies behind it does not.
     """
-    from scipy.spatial import cKDTree
-
     inside = np.ones(len(model), dtype=bool)
     visible = np.zeros(len(model), dtype=bool)
-    behind = SEEN_BEHIND + model.scale.detach().max(dim=1).values.cpu().double().numpy()
+    behind = _reach(model)
     for one in seen:
         xy, depth = _projected(one.camera, model.mean)
         belongs, within = _at(one.mask, xy)
         inside &= belongs & within & (depth > 0)
         visible |= _seen(one.view, xy, depth, behind)
-    chosen = inside & visible
-    hidden = inside & ~visible
-    if chosen.any() and hidden.any():
+    return torch.from_numpy(_with_hidden(inside & visible, visible, inside, model)).to(model.device)
+
+
+def _reach(model: GaussianModel) -> Float[np.ndarray, "n"]:
+    """How far behind the picture's depth each blob's centre may be and still be seen."""
+    return SEEN_BEHIND + model.scale.detach().max(dim=1).values.cpu().double().numpy()
+
+
+def _with_hidden(chosen: np.ndarray, visible: np.ndarray, candidates: np.ndarray, model: GaussianModel) -> np.ndarray:
+    """The chosen ones and those hidden candidates whose nearest seen blob is chosen."""
+    from scipy.spatial import cKDTree
+
+    found, hidden = chosen.copy(), np.nonzero(candidates & ~visible)[0]
+    if chosen.any() and len(hidden):
         centres = model.mean.detach().cpu().double().numpy()
         rows = np.nonzero(visible)[0]
         _, nearest = cKDTree(centres[rows]).query(centres[hidden])
-        chosen[np.nonzero(hidden)[0]] = chosen[rows[nearest]]
-    return torch.from_numpy(chosen).to(model.device)
+        found[hidden] = chosen[rows[nearest]]
+    return found

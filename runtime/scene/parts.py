@@ -25,6 +25,7 @@ from interactive3d.dsl.values import (
     NamedPart,
     NotPart,
     PartExpression,
+    SegmentPart,
     ShapePart,
     Sphere,
     Torus,
@@ -53,7 +54,7 @@ def part_mask(part: PartExpression, model: GaussianModel) -> Bool[Tensor, "n"]:
     """Rows of the blobs whose mean is in the part; may be empty.
 
     Raises:
-        PartError: a name that nothing in the scene carries, or a click that hits nothing.
+        PartError: a name that nothing in the scene carries, a click that hits nothing, or a text without a segmenter.
     """
     return _members(part, model)
 
@@ -101,6 +102,13 @@ def _(part: ClickPart, model: GaussianModel) -> Tensor:
     from interactive3d.runtime.scene.clicks import clicked
 
     return clicked(part, model)
+
+
+@_members.register
+def _(part: SegmentPart, model: GaussianModel) -> Tensor:
+    from interactive3d.runtime.scene.clicks import named_by
+
+    return named_by(part, model)
 
 
 @_members.register
@@ -157,6 +165,8 @@ def describe_part(part: PartExpression) -> str:
             return f"color {_point(color)}"
         case ClickPart(clicks=clicks):
             return f"click {', '.join(f'({c.x:g}, {c.y:g})' for c in clicks)}"
+        case SegmentPart(text=text):
+            return f'segment "{text}"'
         case UnionPart(left=left, right=right):
             return f"({describe_part(left)} + {describe_part(right)})"
         case DifferencePart(left=left, right=right):

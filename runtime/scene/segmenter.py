@@ -5,6 +5,7 @@ superpixels and joins neighbours of like colour and steady depth, the most alike
 and takes the region that was clicked. Others, such as Segment Anything, put themselves in its place with ``use_segmenter``.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -42,6 +43,16 @@ class Segmenter(Protocol):
 
     def mask(self, view: View, clicks: Sequence[tuple[float, float]]) -> Bool[np.ndarray, "h w"]:
         """Pixels that belong to the clicks (x to the right, y down, in pixels)."""
+        ...
+
+
+class TextSegmenter(Protocol):
+    """Masks of texts. ``name`` says in a few words what it is."""
+
+    name: str
+
+    def mask_of(self, view: View, text: str) -> Bool[np.ndarray, "h w"]:
+        """Pixels that the text names."""
         ...
 
 
@@ -165,24 +176,28 @@ def _weigh(graph: Any, source: int, target: int, neighbour: int) -> dict[str, An
     return {"length": length, "jumps": jumps, "weight": _difference(graph, target, neighbour, length, jumps)}
 
 
-_embedded = EmbeddedSegmenter()
-_chosen: Callable[[], Segmenter] = lambda: _embedded  # noqa: E731
+_EMBEDDED = EmbeddedSegmenter()
+_chosen: Callable[[], Segmenter] = lambda: _EMBEDDED  # noqa: E731
+_for_texts: Callable[[], TextSegmenter] | None = None
 
 
 def use_segmenter(make: Callable[[], Segmenter] | None) -> None:
     """Lets another segmenter answer clicks from now on; ``make`` is called when first needed. None goes back to the embedded one."""
     global _chosen
-    kept: list[Segmenter] = []
+    _chosen = (lambda: _EMBEDDED) if make is None else functools.cache(make)
 
-    def once() -> Segmenter:
-        if not kept:
-            assert make is not None
-            kept.append(make())
-        return kept[0]
 
-    _chosen = (lambda: _embedded) if make is None else once
+def use_text_segmenter(make: Callable[[], TextSegmenter] | None) -> None:
+    """Lets a segmenter answer texts from now on; ``make`` is called when first needed. None: there is none."""
+    global _for_texts
+    _for_texts = None if make is None else functools.cache(make)
 
 
 def segmenter() -> Segmenter:
     """The segmenter that answers clicks."""
     return _chosen()
+
+
+def text_segmenter() -> TextSegmenter | None:
+    """The segmenter that answers texts, or None where none was chosen."""
+    return None if _for_texts is None else _for_texts()

@@ -74,6 +74,7 @@ LEAVES = {
     v.ClickPart: st.builds(
         v.ClickPart, clicks=st.lists(clicks, min_size=1, max_size=3).map(tuple), size=st.none() | st.integers(64, 512)
     ),
+    v.SegmentPart: st.builds(v.SegmentPart, text=st.sampled_from(["wings", 'the left "paw"', "a\\b"])),
     v.DeclaredPart: st.just(HEAD),
 }
 

@@ -49,14 +49,13 @@ class ClipJudge:
         except LargeModelProblem:
             raise
         except Exception as error:
-            known = hub_problem(error, asked, WHAT_FOR) or (
-                error.__cause__ and hub_problem(error.__cause__, asked, WHAT_FOR)
-            )  # type: ignore[arg-type]
+            cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+            known = hub_problem(error, asked, WHAT_FOR) or hub_problem(cause, asked, WHAT_FOR)
             raise known or LargeModelProblem(
                 f"{WHAT_FOR}: {asked!r} cannot be loaded from {source}: {str(error).strip().splitlines()[0]}; name the id or the folder "
                 f"of a CLIP model with safetensors"
             ) from error
-        mean, deviation = _normalisation(source)
+        mean, deviation = normalisation(source)
         return cls(model.eval().to(device), tokenizer, f"clip:{asked}", mean, deviation)
 
     @torch.no_grad()
@@ -74,7 +73,8 @@ class ClipJudge:
         ).logits_per_image.cpu()
 
 
-def _normalisation(source: Path | str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def normalisation(source: Path | str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation that a model's pictures are brought to; CLIP's own where it does not say."""
     path = source / "preprocessor_config.json" if isinstance(source, Path) else None
     if path is None:
         from huggingface_hub import hf_hub_download

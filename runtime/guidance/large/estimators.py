@@ -19,8 +19,10 @@ LEAST_SIGNAL = 0.01
 class Denoiser(Protocol):
     """What the estimators ask of a guidance."""
 
-    path: Path
-    device: torch.device
+    @property
+    def path(self) -> Path:
+        """How noise is mixed in."""
+        ...
 
     def guided_output(self, noisy: Tensor, level: Level, request: ScoreRequest) -> Tensor:
         """Output under guidance."""

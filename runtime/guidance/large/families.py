@@ -1,5 +1,6 @@
 """What the families of pipelines have of their own: how they read texts, and how their denoiser wants to be called."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -36,8 +37,6 @@ class Family(Protocol):
     texts: tuple[str, ...]
     scale: float
     distilled: bool
-
-    def __init__(self, pipeline: Any) -> None: ...
 
     def own_side(self) -> int:
         """Side in pixels of the pictures that the model was trained on."""
@@ -211,7 +210,7 @@ class Flux:
         return output.reshape(b, rows, columns, c, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(b, c, h, w)
 
 
-FAMILIES: dict[str, type[Family]] = {
+FAMILIES: dict[str, Callable[[Any], Family]] = {
     "StableDiffusionPipeline": StableDiffusion,
     "StableDiffusionXLPipeline": StableDiffusionXL,
     "IFPipeline": DeepFloyd,

@@ -234,7 +234,11 @@ class DiffusersGuidance:
                 continue
             asked = blend(*angles)
             first, second = (self.embedding(view_prompt(condition.prompt, view)) for view in asked.views)
-            pooled = None if first.pooled is None else mixed(first.pooled, second.pooled, asked.share)
+            pooled = (
+                None
+                if first.pooled is None or second.pooled is None
+                else mixed(first.pooled, second.pooled, asked.share)
+            )
             found.append(TextEmbedding(mixed(first.words, second.words, asked.share), pooled))
         return stacked(found)
 
@@ -270,7 +274,8 @@ class DiffusersGuidance:
             return self._predict(noisy, level, [told], scale)[0]
         untold = self._untold(request, request.condition.negative)
         if not (request.large.perp_neg and request.large.views):
-            return guided(*self._predict(noisy, level, [told, untold], scale), scale)
+            with_text, without = self._predict(noisy, level, [told, untold], scale)
+            return guided(with_text, without, scale)
         against = self._against(request)
         outputs = self._predict(noisy, level, [told, untold, *(text for text, _ in against)], scale)
         return perp_neg_guided(outputs[0], outputs[1], outputs[2:], [weight for _, weight in against], scale)

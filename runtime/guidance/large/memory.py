@@ -63,7 +63,7 @@ def module_bytes(module: nn.Module) -> int:
 
 def measure_needs(pipeline: Any, texts: tuple[str, ...], denoiser: str, side: int, latent_side: int) -> Needs:
     """What a loaded pipeline takes. Weights are counted, activations estimated from the widths of its blocks."""
-    modules = {n: m for n, m in pipeline.components.items() if isinstance(m, nn.Module)}
+    modules: dict[str, Any] = {n: m for n, m in pipeline.components.items() if isinstance(m, nn.Module)}
     size = next(modules[denoiser].parameters()).element_size()
     encoder = 0
     if "vae" in modules:

@@ -34,7 +34,10 @@ class Level:
 class Path(Protocol):
     """How noise is mixed in, and what the network predicts."""
 
-    prediction: str
+    @property
+    def prediction(self) -> str:
+        """epsilon, v_prediction, sample or flow."""
+        ...
 
     def level(self, share: Float[Tensor, "b"]) -> Level:
         """The level at a share of the schedule."""

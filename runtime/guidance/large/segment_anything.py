@@ -98,7 +98,8 @@ class HubSam:
             ) from error
         self.model.eval().to(device)
         self.device = torch.device(device)
-        self.side = int(self.model.config.vision_config.image_size)
+        config: Any = self.model.config.vision_config
+        self.side = int(config.image_size)
         self.name = f"Segment Anything, {asked}"
 
     @torch.no_grad()

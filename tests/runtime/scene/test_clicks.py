@@ -8,13 +8,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from interactive3d.dsl.values import Click, ClickPart, OrbitView
+from interactive3d.dsl.values import Click, ClickPart, OrbitView, SegmentPart
 from interactive3d.runtime.cli import main
 from interactive3d.runtime.output.splat_files import read_splats, write_splats
 from interactive3d.runtime.scene.clicks import DEFAULT_SIZE, seen_views
 from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.scene.parts import PartError, part_mask, select
-from interactive3d.runtime.scene.segmenter import EmbeddedSegmenter, View, use_segmenter
+from interactive3d.runtime.scene.segmenter import EmbeddedSegmenter, View, use_segmenter, use_text_segmenter
 
 FRONT = OrbitView(azimuth=0.0, elevation=10.0, name="front")
 LEFT = OrbitView(azimuth=90.0, elevation=10.0, name="left")
@@ -39,6 +39,7 @@ def figure(make_ball: Callable[..., GaussianModel]) -> GaussianModel:
 def embedded_again() -> Iterator[None]:
     yield
     use_segmenter(None)
+    use_text_segmenter(None)
 
 
 def overlap(found: torch.Tensor, wanted: torch.Tensor) -> float:
@@ -186,3 +187,29 @@ at step 0 remove click (5, 5) in orbit azimuth 0 elevation 0
     )
     assert result.exit_code == 1
     assert "Error: remove at step 0: the click (5, 5) hits nothing in view azimuth 0 elevation 0" in result.stderr
+
+
+def test_a_text_needs_a_segmenter_and_finds_what_it_marks(figure: GaussianModel) -> None:
+    with pytest.raises(
+        PartError, match=r'segment "blue" needs a text-prompted segmenter.*INTERACTIVE3D_TEXT_SEGMENTER'
+    ):
+        part_mask(SegmentPart(text="blue"), figure)
+
+    class Blue:
+        name = "blue"
+
+        def mask_of(self, view: View, text: str) -> np.ndarray:
+            assert text == "blue"
+            return (view.color[..., 2] > view.color[..., 0]) & (view.coverage > 0.5)
+
+    use_text_segmenter(Blue)
+    assert overlap(part_mask(SegmentPart(text="blue"), figure), head_of(figure)) > GOOD
+
+
+def test_a_segmenter_that_cannot_be_loaded_is_a_part_that_cannot_be_evaluated(figure: GaussianModel) -> None:
+    def fails() -> EmbeddedSegmenter:
+        raise ValueError("segmenter sam: there is no checkpoint x.pth")
+
+    use_segmenter(fails)
+    with pytest.raises(PartError, match="there is no checkpoint"):
+        part_mask(ClickPart(clicks=(click(*HEAD_IN_FRONT, FRONT),)), figure)

@@ -17,6 +17,7 @@ from interactive3d.dsl.values import (
     NamedPart,
     NotPart,
     OrbitView,
+    SegmentPart,
     ShapePart,
     Sphere,
     UnionPart,
@@ -61,10 +62,12 @@ def test_members(part, rows):
 
 
 def test_every_kind_of_part_has_a_case():
-    assert {type(p) for p, _ in CASES} | {ClickPart} == set(PART_KINDS)
+    assert {type(p) for p, _ in CASES} | {ClickPart, SegmentPart} == set(PART_KINDS)
 
 
-@pytest.mark.parametrize("part", [p for p, _ in CASES] + [CLICK], ids=lambda p: type(p).__name__)
+@pytest.mark.parametrize(
+    "part", [p for p, _ in CASES] + [CLICK, SegmentPart(text="wings")], ids=lambda p: type(p).__name__
+)
 def test_every_kind_can_be_described(part):
     assert describe_part(part)
 

@@ -143,7 +143,9 @@ def test_without_the_package_the_way_to_get_it_is_said(tmp_path: Path, monkeypat
         raise ModuleNotFoundError(name=name)
 
     monkeypatch.setattr(problems.importlib, "import_module", missing)
-    with pytest.raises(LargeModelProblem, match=r"needs segment_anything, which is not installed; pip install segment-anything"):
+    with pytest.raises(
+        LargeModelProblem, match=r"needs segment_anything, which is not installed; pip install segment-anything"
+    ):
         load_segmenter("sam:sam_vit_b.pth", tmp_path, "cpu")
 
 
