@@ -199,6 +199,34 @@ def test_without_rewind_the_record_tells_how_to_make_the_same_object(script: Pat
     assert verified(tmp_path / "out")
 
 
+def test_a_refused_operation_waits_for_the_script_to_be_mended(script: Path, tmp_path: Path) -> None:
+    script.write_text(SCRIPT.replace("rotate parts.top", "rotate (sphere at (5, 5, 5) radius 0.1)"))
+    program = load_script(script).program
+    assert program is not None
+    said: list[str] = []
+
+    def hear(text: str) -> None:
+        said.append(text)
+        if "waiting for the script" in text:
+            renamed_over(script, SCRIPT)
+
+    run = Run(program, script, tmp_path / "out", report=Report(message=hear))
+    result = run.go(watch=True)
+    assert result.complete and sum("waiting" in text for text in said) == 1
+    assert digest_of(tmp_path / "out") == fresh_digest(script, tmp_path / "fresh")
+    assert verified(tmp_path / "out") and not run.splices
+
+
+def test_a_run_that_waits_can_be_stopped(script: Path, tmp_path: Path) -> None:
+    script.write_text(SCRIPT.replace("rotate parts.top", "rotate (sphere at (5, 5, 5) radius 0.1)"))
+    program = load_script(script).program
+    assert program is not None
+    run = Run(program, script, tmp_path / "out")
+    run.report.message = lambda text: run.stop()
+    result = run.go(watch=True)
+    assert not result.complete and result.state.step == 50
+
+
 def reloaded(script: Path, folder: Path, rewind: bool, stop: int | None) -> None:
     """A run whose script is edited at step 20, stopped at a later step."""
     script.write_text(SCRIPT)
