@@ -60,6 +60,13 @@ def tidy_given(value: float) -> float:
     return _shortened(value)
 
 
+def tidy_color(value: Any) -> Any:
+    """A colour as `tidy_operation` leaves it; one of hexadecimal digits stays exactly that, and is written as that."""
+    if type(value) is tuple and all(round(channel * 255) / 255 == channel for channel in value):
+        return value
+    return tidy_operation(value)
+
+
 def tidy_operation(value: _Value) -> _Value:
     """An operation, or any value of one, with every number as ``tidy_given`` leaves it."""
     found: Any = value
@@ -75,7 +82,7 @@ def tidy_operation(value: _Value) -> _Value:
         for field in fields(found):
             old = getattr(found, field.name)
             if isinstance(old, float | tuple) or is_dataclass(old):
-                new = tidy_operation(old)
+                new = tidy_color(old) if field.name == "color" else tidy_operation(old)
                 if new != old:
                     changed[field.name] = new
         return replace(found, **changed) if changed else value  # type: ignore[return-value]

@@ -74,3 +74,21 @@ def test_operations_are_cleaned_whole() -> None:
     assert parse_operation(format_operation(tidy_operation(op))) == tidy_operation(op)
     clean = Move(part=AllPart(), by=(0.25, 0.0, 0.0))
     assert tidy_operation(clean) is clean
+
+
+def test_a_colour_of_hexadecimal_digits_stays_so_through_names_and_gestures() -> None:
+    text = """prompt "a"
+steps 9
+let ember = #e0401a
+gesture burn(tint: color = #8c2130) {
+  paint all tint
+}
+at step 1 paint all ember
+at step 2 burn()
+at step 3 paint all mix(black, white, 0.1 + 0.2)
+"""
+    program = loads(text).program
+    assert program is not None
+    lines = [format_operation(operation) for operation in program.operations]
+    assert lines[:2] == ["at step 1 paint all #e0401a", "at step 2 paint all #8c2130"]
+    assert "0000000" not in lines[2]
