@@ -258,6 +258,36 @@ def test_a_reloaded_run_is_resumed_with_the_edited_script(rewind: bool, script: 
     assert verified(tmp_path / "out")
 
 
+@pytest.mark.parametrize(("wanted", "checkpoints"), [(0, ""), (20, "every 20 steps checkpoint\n")])
+def test_a_resumed_run_goes_back_further_than_it_remembers(
+    wanted: int, checkpoints: str, script: Path, tmp_path: Path
+) -> None:
+    """To a checkpoint on disk from before the edit, or to the start where there is none."""
+    text = SCRIPT.replace("at step 50", "at step 25 paint parts.top lime\nat step 50") + checkpoints
+    script.write_text(text)
+    for stop in (33, None):
+        program = load_script(script).program
+        assert program is not None
+        run = Run(program, script, tmp_path / "out", resume=stop is None)
+        went: list[int] = []
+
+        def boundary(run: Run = run, stop: int | None = stop, went: list[int] = went) -> None:
+            step = run.session.latest().step
+            if step == stop:
+                run.stop()
+            elif step == 40 and stop is None and not went:
+                renamed_over(script, text.replace("lime", "navy"))
+                assert run.take_over(Saved(loaded=load_script(script), seconds=0.0), True)
+                went.append(run.session.latest().step)
+
+        run.session.hooks.boundary = boundary
+        run.go()
+    assert went == [wanted]
+    assert digest_of(tmp_path / "out") == fresh_digest(script, tmp_path / "fresh")
+    rows = [(tmp_path / name / "metrics.csv").read_text().splitlines() for name in ("out", "fresh")]
+    assert [r.split(",")[:-1] for r in rows[0]] == [r.split(",")[:-1] for r in rows[1]]
+
+
 def test_the_command_line_follows_a_script_that_is_edited_on_disk(script: Path, tmp_path: Path) -> None:
     """A real process: an edit of the past, a broken file, a mended one, to the end."""
     long = SCRIPT.replace("steps 60", "steps 400").replace("at step 50", "at step 390")
