@@ -32,6 +32,9 @@ QUICK_SECONDS = 0.15
 
 SMALLEST_SHARE = 0.12
 
+BLOBS_PER_PIXEL, FIELD_PER_PIXEL = 6e-8, 1e-5
+"""Seconds a pixel that are assumed before the first picture: better a first picture too small than one too late."""
+
 BAND_RAYS = 1 << 14
 """Rays of a field's picture between two looks at whether it is still wanted."""
 
@@ -177,9 +180,9 @@ def _shown(model: GaussianModel, look: Look) -> tuple[Tensor, ...]:
 class Pace:
     """How large a picture may be so that it is there in time, learned from the pictures made so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, per_pixel: float = BLOBS_PER_PIXEL) -> None:
         self._base = 0.004
-        self._per_pixel = 6e-8
+        self._per_pixel = per_pixel
 
     def learn(self, pixels: int, seconds: float) -> None:
         """A picture of so many pixels took so long."""

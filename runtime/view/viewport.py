@@ -19,7 +19,17 @@ from interactive3d.runtime.view.latest import Latest
 from interactive3d.runtime.view.lines import LineBatch, LineRenderer
 from interactive3d.runtime.view.meshes import Mesh, MeshRenderer
 from interactive3d.runtime.view.orbit import Projection
-from interactive3d.runtime.view.painter import Look, Overtaken, Pace, Painted, PaintJob, Sorted, Sorter, paint
+from interactive3d.runtime.view.painter import (
+    FIELD_PER_PIXEL,
+    Look,
+    Overtaken,
+    Pace,
+    Painted,
+    PaintJob,
+    Sorted,
+    Sorter,
+    paint,
+)
 from interactive3d.runtime.view.programs import Programs, set_uniforms
 from interactive3d.runtime.view.splats import SplatRenderer
 
@@ -121,7 +131,8 @@ class _Layer:
             if self.painter is None:
                 self.painter = Latest(self._paint, "painter")
             if self._painted_field is not (job.field is not None):
-                self._painted_field, self.pace = job.field is not None, Pace()
+                self._painted_field = job.field is not None
+                self.pace = Pace(FIELD_PER_PIXEL) if self._painted_field else Pace()
             return self._refresh_painted(job, frame.moving)
         return self._refresh_drawn(replace(job, key=(*job.key, generation)))
 

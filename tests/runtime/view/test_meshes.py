@@ -20,7 +20,7 @@ from interactive3d.runtime.view.meshes import read_mesh  # noqa: E402
 from interactive3d.runtime.view.open import mesh_of, still_session  # noqa: E402
 from interactive3d.runtime.view.orbit import Projection  # noqa: E402
 from interactive3d.runtime.view.overlays import add_frustum  # noqa: E402
-from interactive3d.runtime.view.painter import Look, Overtaken, Pace, PaintJob, paint  # noqa: E402
+from interactive3d.runtime.view.painter import FIELD_PER_PIXEL, Look, Overtaken, Pace, PaintJob, paint  # noqa: E402
 from interactive3d.runtime.view.viewport import Backdrop, Engine, Frame, Viewport  # noqa: E402
 
 CLOSE = 0.12
@@ -156,6 +156,7 @@ def test_slow_pictures_sharpen_step_by_step_and_quick_ones_at_once():
         shown = slow.next(job, shown).share
         shares.append(shown)
     assert len(shares) >= 3 and shares[0] < 0.2 and all(b <= 2.1 * a or b == 1.0 for a, b in itertools.pairwise(shares))
+    assert Pace(FIELD_PER_PIXEL).next(job, 0.0).share < 0.3
     assert slow.preview(job).preview and not slow.next(job, 0.5).preview
 
 
