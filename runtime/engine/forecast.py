@@ -8,7 +8,6 @@ few steps of each kind, taken once on this machine and thrown away; a step's sha
 
 import dataclasses
 import math
-import resource
 import sys
 import time
 from collections.abc import Mapping
@@ -178,7 +177,11 @@ def _timed(trainer: Trainer, state: RunState) -> tuple[float, RunState]:
 
 
 def resident_bytes() -> int:
-    """The most memory that this process has held."""
+    """The most memory that this process has held; 0 where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return 0
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most << 10
 
