@@ -84,7 +84,7 @@ class StableDiffusionXL(StableDiffusion):
     """Stable Diffusion XL: two text encoders, their pooled vector, and the picture's size as a condition."""
 
     name = "Stable Diffusion XL"
-    texts = ("text_encoder", "text_encoder_2")
+    texts: tuple[str, ...] = ("text_encoder", "text_encoder_2")
 
     def encode(self, text: str, device: torch.device) -> TextEmbedding:
         """Hidden states of both encoders, and the pooled vector of the second."""
@@ -110,7 +110,7 @@ class DeepFloyd:
 
     name = "DeepFloyd IF"
     denoiser = "unet"
-    texts = ("text_encoder",)
+    texts: tuple[str, ...] = ("text_encoder",)
     scale = 20.0
     distilled = False
 
@@ -138,7 +138,7 @@ class StableDiffusion3:
 
     name = "Stable Diffusion 3"
     denoiser = "transformer"
-    texts = ("text_encoder", "text_encoder_2", "text_encoder_3")
+    texts: tuple[str, ...] = ("text_encoder", "text_encoder_2", "text_encoder_3")
     scale = 20.0
     distilled = False
 
@@ -172,7 +172,7 @@ class Flux:
 
     name = "FLUX"
     denoiser = "transformer"
-    texts = ("text_encoder", "text_encoder_2")
+    texts: tuple[str, ...] = ("text_encoder", "text_encoder_2")
 
     def __init__(self, pipeline: Any) -> None:
         self.pipeline = pipeline
