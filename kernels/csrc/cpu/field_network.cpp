@@ -3,6 +3,7 @@
 #include "field_network.h"
 
 #include <algorithm>
+#include <memory>
 
 namespace i3d {
 namespace {
@@ -456,7 +457,8 @@ void network_backward(const Grid<R>& grid, const R* positions, BaseRows<R> base,
                       const Parallel& parallel) {
     const int width = grid.encoded(), features = grid.features;
     const bool want_params = out.params != nullptr;
-    std::vector<R> by_level(want_params ? size_t(count) * width : 0);
+    // Written whole before it is read, so not cleared.
+    const auto by_level = std::make_unique_for_overwrite<R[]>(want_params ? size_t(count) * width : 0);
     std::vector<std::vector<R>> networks(PARTITIONS);
     const int64_t blocks = (count + BLOCK - 1) / BLOCK;
     parallel(std::min(PARTITIONS, blocks), [&](int64_t task) {
@@ -509,7 +511,7 @@ void network_backward(const Grid<R>& grid, const R* positions, BaseRows<R> base,
     for (const auto& part : networks)
         for (size_t i = 0; i < part.size(); ++i) network[i] += part[i];
     const auto fill = [&](int64_t begin, int size, R* units) { unit_block(grid, positions, rows, begin, size, units); };
-    scatter_levels(grid, fill, by_level.data(), count, out.params, parallel);
+    scatter_levels(grid, fill, by_level.get(), count, out.params, parallel);
 }
 
 #define I3D_INSTANTIATE(R)                                                                                             \

@@ -1,4 +1,6 @@
 // Binding of stage II's CPU kernels to torch: unpacks tensors and layouts, allocates results, fills the dispatch key.
+#include <algorithm>
+
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 
@@ -74,7 +76,8 @@ std::tuple<Tensor, Tensor, Tensor> network(const Tensor& positions, const Tensor
                                            const Tensor& box, at::IntArrayRef layout, double empty) {
     const Tensor p = positions.contiguous(), q = params.contiguous(), m = mask.contiguous(), b = box.contiguous();
     const int64_t n = p.size(0);
-    Tensor raw = at::zeros({n, i3d::OUTPUTS}, p.options()), encoding = at::zeros({n, encoded(layout)}, p.options());
+    const int64_t width = encoded(layout);
+    Tensor raw = at::empty({n, i3d::OUTPUTS}, p.options()), encoding = at::empty({n, width}, p.options());
     Tensor speaks = at::zeros({n}, m.options());
     torch_cpu::for_type(p, [&](auto zero) {
         using R = decltype(zero);
@@ -83,7 +86,13 @@ std::tuple<Tensor, Tensor, Tensor> network(const Tensor& positions, const Tensor
         R* values = pointer<R>(raw);
         uint8_t* flags = speaks.data_ptr<uint8_t>();
         for (int32_t row : rows) flags[row] = 1;
-        for (int64_t row = 0; row < n; ++row) values[row * i3d::OUTPUTS] = flags[row] ? R(0) : R(empty);
+        R* features = pointer<R>(encoding);
+        for (int64_t row = 0; row < n; ++row) {
+            std::fill_n(values + row * i3d::OUTPUTS, i3d::OUTPUTS, R(0));
+            if (flags[row]) continue;
+            values[row * i3d::OUTPUTS] = R(empty);
+            std::fill_n(features + row * width, width, R(0));
+        }
         i3d::network_forward(grid, pointer<R>(p), i3d::BaseRows<R>{}, rows.data(), int64_t(rows.size()), values,
                              pointer<R>(encoding), parallel());
     });
