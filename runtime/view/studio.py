@@ -22,6 +22,7 @@ from interactive3d.dsl.operations import (
     TermOperation,
     UnionPart,
 )
+from interactive3d.dsl.tidy import tidy_operation
 from interactive3d.runtime.engine.state import RunState
 from interactive3d.runtime.field import HashGridField
 from interactive3d.runtime.output.atomic import write_text
@@ -190,6 +191,7 @@ class Studio:
                 error=True,
             )
             return False
+        operation = tidy_operation(operation)
         text = format_operation(operation)
         marks = dataclasses.replace(self.marks, selection=after)
         self.history.note(Operated(before=self.marks, after=marks, text=text))
