@@ -67,3 +67,21 @@ def test_any_word_may_be_used(models: Callable[[str], Path], tmp_path: Path) -> 
     (tmp_path / "fox.sculpt").write_text(SCRIPT.format(model="acme/x").replace("a red fox", "a zyzzyva quaffing ichor"))
     result = CliRunner().invoke(main, ["check", "--deny-warnings", str(tmp_path / "fox.sculpt")])
     assert result.exit_code == 0, result.stderr
+
+
+def test_edits_and_stage_two_are_led_too_and_verify_finds_the_same(
+    models: Callable[[str], Path], tmp_path: Path
+) -> None:
+    script = SCRIPT.replace("steps 4", "steps 12").format(model=models("sd15")) + (
+        "repair on for 1 steps\n"
+        "part head = sphere at (0, 0.2, 0) radius 0.3\n"
+        'at step 1 edit head with "a blue head" for 2 steps\n'
+        "at step 6 distill over 2 steps\n"
+        'at step 9 refine head with "a golden head" for 2 steps\n'
+    )
+    status, said = run(tmp_path, script)
+    assert status == 0, said
+    assert 'refine head with "a golden head" for 2 steps' in said
+    found = CliRunner().invoke(main, ["verify", str(tmp_path / "out")])
+    assert found.exit_code == 0, found.stderr
+    assert "the same, state" in found.stdout
