@@ -39,10 +39,10 @@ from interactive3d.runtime.scene.render import render
 from interactive3d.runtime.settings import RefineSettings, Settings
 
 CENTER, BALL = (0.0, 0.1, 0.5), 0.22
-PATTERN = 150.0  # radians a scene unit: checks of 0.021
+PATTERN = 450.0  # radians a scene unit: checks of 0.007, one and a half of the base field's finest cells
 DENSER = 40  # times as many blobs in the patterned region
-RATES = (0.02, 0.01)  # step sizes of tables and networks in all three
-ZOOM = 0.5  # of the ball's radius, that figure 4's pictures show
+RATES = (0.1, 0.01)  # step sizes of tables and networks in all three
+ZOOM = 0.25  # of the ball's radius, that figure 4's pictures show
 PATCH = 48  # side of the pictures that figure 4 is refined on
 FLOPS_PER_INPUT = 2  # a multiplication and an addition
 
@@ -215,7 +215,7 @@ def figure4(blobs: int, steps: int, refine_steps: int) -> None:
     settings = Settings().set("distill.size", 128).set("distill.rays", 2048)
     base = distill(coarse, settings, lambda step, purpose: seeded_generator(0, step, purpose), steps)
     scene = torch.tensor([-1.0, -1.0, -1.0, 2.0, 0.0, 0.0, 0.0, 0.0])
-    chosen = replace(RefineSettings(), capacity=1 << 14, levels=8, table_rate=RATES[0], network_rate=RATES[1])
+    chosen = replace(RefineSettings(), table_rate=RATES[0], network_rate=RATES[1])
     print("| variant | parameters trained | PSNR in the region before | after |")
     print("| --- | --- | --- | --- |")
     for label, box in (
@@ -285,7 +285,9 @@ def _patch_cameras(count: int, generator: torch.Generator) -> list[Camera]:
 
 def _patch_psnr(field: HashGridField, model: GaussianModel) -> float:
     cameras = _patch_cameras(3, torch.Generator().manual_seed(99))
-    error = (render_field(field, cameras, 96).color - render(model, cameras, 96).color.clamp(0, 1)).square().mean()
+    error = (
+        (render_field(field, cameras, PATCH).color - render(model, cameras, PATCH).color.clamp(0, 1)).square().mean()
+    )
     return float(-10 * torch.log10(error))
 
 
@@ -296,7 +298,7 @@ def main() -> None:
     parser.add_argument("--holes", action="store_true", help="blobs at random places, with holes between them")
     parser.add_argument("--blobs", type=int, default=10_000)
     parser.add_argument("--steps", type=int, default=None)
-    parser.add_argument("--refine-steps", type=int, default=150)
+    parser.add_argument("--refine-steps", type=int, default=100)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
