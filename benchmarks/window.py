@@ -290,7 +290,7 @@ def report(told: dict, seconds: float) -> str:
         *(f"| {name} | {row['psnr']:.1f} dB | {row['ms']:.0f} ms |" for name, row in pictures.items()),
         "",
         "A frame is everything the window's thread does for it, from ImGui's events to the swap. Watching, the window draws when there is"
-        " news, at most eight times a second. For the slowdown the window is awake and asleep in turn, five seconds each, over the same run.",
+        " news, at most three times a second (eight on a graphics card). For the slowdown the window is awake and asleep in turn, five seconds each, over the same run.",
         "",
     ]
     return "\n".join(lines)

@@ -34,11 +34,15 @@ FRAMES_A_SECOND = 60.0
 SOFTWARE_FRAMES_A_SECOND = 30.0
 """Where the processor draws, every frame is taken from the optimizer."""
 
+REST_SHARE, LONGEST_REST = 0.6, 0.06
+"""After a frame on a software renderer, while the optimizer runs: the rest, as a share of the frame's time, and at most in seconds."""
+
 SWITCH_SECONDS = 0.001
 """How long another thread may keep Python's lock while the window wants it; Python's own five would be felt."""
 
 NEWS_A_SECOND = 8.0
-"""New states shown a second when nobody touches anything: each picture costs the optimizer some of the machine."""
+SOFTWARE_NEWS_A_SECOND = 3.0
+"""Frames a second with new states when nobody touches anything: each costs the optimizer some of the machine."""
 
 IDLE_SECONDS = 0.5
 """Without news and without events a frame is drawn this often."""
@@ -137,11 +141,15 @@ class Window:
         if self.tests is not None or self.wakeful:
             software = self.viewport is not None and self.viewport.software
             rate = SOFTWARE_FRAMES_A_SECOND if software else FRAMES_A_SECOND
-            time.sleep(max(1.0 / rate - (time.perf_counter() - started), 0.001))
+            taken = time.perf_counter() - started
+            # A frame holds Python's lock from its beginning to its end: without a rest the optimizer would hardly get it.
+            least = min(REST_SHARE * taken, LONGEST_REST) if software and self.studio.worker.running else 0.001
+            time.sleep(max(1.0 / rate - taken, least))
             return
         while (left := IDLE_SECONDS - (time.perf_counter() - started)) > 0:
             asked = time.perf_counter()
-            nap = min(left, 1.0 / NEWS_A_SECOND)
+            software = self.viewport is not None and self.viewport.software
+            nap = min(left, 1.0 / (SOFTWARE_NEWS_A_SECOND if software else NEWS_A_SECOND))
             glfw.wait_events_timeout(nap)
             event = time.perf_counter() - asked < 0.9 * nap
             if event or self.studio.has_news or (self.viewport is not None and self.viewport.has_news):

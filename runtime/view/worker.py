@@ -20,7 +20,7 @@ from interactive3d.runtime.engine.state import RunState
 REMEMBERED = 128
 """States kept for looking back; every second of the older ones goes when there are more."""
 
-BELOW_THE_WINDOW = 3
+BELOW_THE_WINDOW = 8
 """How much nicer than the window's the optimizer's thread is, where threads have priorities of their own (Linux)."""
 
 RATE_STEPS = 20
