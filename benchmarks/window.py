@@ -259,7 +259,7 @@ def report(told: dict, seconds: float) -> str:
     busy = [
         "",
         f"**The machine was not quiet: its load average was {load:.1f} on {cores} cores, so that the window had a small part of it. Times of"
-        " the clock below are what such a machine gives; processor times, shares and slowdowns compare like with like.**",
+        " the clock below are what such a machine gives; processor times and shares hold on a quiet one too; slowdowns carry the noise of what else ran.**",
     ]
     lines = [
         "# The window, measured",
