@@ -267,7 +267,7 @@ def report(told: dict, seconds: float) -> str:
         f"`python benchmarks/window.py --seconds {seconds:g}` on {platform.processor() or platform.machine()}, {cores} cores,"
         f" {watched['renderer']}, torch {torch.__version__.split('+')[0]}.",
         f"The window has {SIZE[0]} x {SIZE[1]} pixels and all its panels; the run under it is a real one: embedded prior, default settings,"
-        f" {BLOBS:,} blobs.",
+        f" {BLOBS:,} blobs." + (f" All of it ran at nice {os.nice(0)}." if os.nice(0) else ""),
         *(busy if load > cores + 2.5 else []),
         "",
         "| what | bar | only watched | a hand that never rests |",
