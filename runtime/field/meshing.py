@@ -23,6 +23,7 @@ SLAB = 48  # layers of the marching grid that are triangulated at a time
 AUTO_VIEWS, AUTO_SIDE = 8, 64
 AUTO_SHARE = 0.5  # of the density met where half of the light is gone
 AUTO_LIMITS = (1.0, 400.0)  # scene units; outside, the field is fog or was cut
+PINHOLE = 2  # cells; a hole up to twice as wide in a wall around a cavity is taken for a flaw
 PADDING = 2  # cells around the occupied part, so that every surface closes
 
 
@@ -112,15 +113,29 @@ def sample_volume(field: HashGridField, resolution: int, threshold: float) -> Vo
 
 
 def filled(volume: Volume) -> Volume:
-    """Cavities that cannot be reached from outside become inside: no picture has ever shown what lies there."""
+    """Cavities that cannot be reached from outside become inside: no picture has ever shown what lies there.
+
+    A pinhole in a thin wall does not count as a way in: a cavity is also filled when a ball of PINHOLE cells cannot get out of it.
+    """
     from scipy import ndimage
 
     # Diagonal neighbours connect the outside, so that a gap of one corner still lets it in rather than making a false solid.
-    pieces, count = ndimage.label(volume.values <= 0, structure=np.ones((3, 3, 3), dtype=bool))
-    if count <= 1:
+    touching = np.ones((3, 3, 3), dtype=bool)
+    solid = volume.values > 0
+    walls = ndimage.binary_dilation(np.pad(solid, PINHOLE + 1), touching, iterations=PINHOLE)
+    rooms, count = ndimage.label(~walls, structure=touching)
+    inside = np.zeros_like(solid)
+    if count > 1:
+        wide = (rooms != 0) & (rooms != rooms[0, 0, 0])
+        back = ndimage.binary_dilation(wide, touching, iterations=PINHOLE + 1)
+        inside = back[(slice(PINHOLE + 1, -PINHOLE - 1),) * 3] & ~solid
+    pieces, count = ndimage.label(~(solid | inside), structure=touching)
+    if count > 1:
+        inside |= (pieces != 0) & (pieces != pieces[0, 0, 0])
+    if not inside.any():
         return volume
     values = volume.values.copy()
-    values[(pieces != 0) & (pieces != pieces[0, 0, 0])] = CUT
+    values[inside] = CUT
     return replace(volume, values=values)
 
 

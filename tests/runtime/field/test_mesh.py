@@ -35,6 +35,7 @@ CHAMFER_SHARE = 0.01
 CHAMFER = CHAMFER_SHARE * 2 * RADIUS  # one hundredth of the object's size
 COLOR_ERROR = 0.06  # of a display value: the colour changes by this over a few samples behind the surface
 PICTURE = 25.0  # dB
+HOLLOW = 3  # cells
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,13 @@ def test_slabs_are_welded_and_cavities_filled(monkeypatch: pytest.MonkeyPatch) -
     volume = sample_volume(ball_field(), 24, 20.0)
     hollow = volume.values.copy()
     middle = tuple(s // 2 for s in hollow.shape)
-    hollow[middle[0] - 2 : middle[0] + 2, middle[1] - 2 : middle[1] + 2, middle[2] - 2 : middle[2] + 2] = -4
+    hollow[tuple(slice(m - HOLLOW, m + HOLLOW) for m in middle)] = -4
+    pierced = hollow.copy()
+    pierced[middle[0], middle[1], middle[2] :] = -4  # a pinhole from the cavity to the outside
+    closed = filled(type(volume)(values=pierced, origin=volume.origin, cell=volume.cell)).values
+    assert (
+        closed[middle[0] - 1 : middle[0] + 1, middle[1] - 1 : middle[1] + 1, middle[2] - 1 : middle[2] + 1] > 0
+    ).all()
     whole, _ = march_volume(volume)
     again, faces = march_volume(filled(type(volume)(values=hollow, origin=volume.origin, cell=volume.cell)))
     assert len(whole) == len(again)
@@ -159,9 +166,8 @@ def test_a_mesh_comes_back_from_splats_and_field_where_it_was(tmp_path: Path) ->
     source.visual.vertex_colors = (np.sin(5 * source.vertices) * 100 + 127).astype(np.uint8)
     source.export(tmp_path / "source.ply")
     model = mesh_to_blobs(tmp_path / "source.ply", 6000, normalize=False)
-    settings = Settings().set("distill.size", 128).set("distill.rays", 2048)
-    field = distill(model, settings, lambda step, purpose: seeded_generator(0, step, purpose), 250)
-    surface = extract_mesh(field, resolution=96)
+    field = distill(model, Settings(), lambda step, purpose: seeded_generator(0, step, purpose))
+    surface = extract_mesh(field, resolution=128)
     found = trimesh.Trimesh(surface.vertices, surface.faces, process=False)
     assert found.is_watertight
     assert chamfer(source, found) < CHAMFER_SHARE * float(np.linalg.norm(source.extents))
