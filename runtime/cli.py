@@ -16,7 +16,6 @@ from interactive3d.runtime.verbs.common import FAILED, Failure, overrides_of, sh
 from interactive3d.runtime.verbs.common import mendable as _mendable
 from interactive3d.runtime.verbs.convert import convert
 from interactive3d.runtime.verbs.eval import evaluate
-from interactive3d.runtime.verbs.eval import evaluate
 from interactive3d.runtime.verbs.info import info
 from interactive3d.runtime.verbs.plan import plan
 from interactive3d.runtime.verbs.render import render
@@ -338,7 +337,7 @@ def list_settings(markdown: bool, as_json: bool) -> None:
             click.echo(f"{path:<26}{spec.default!s:<10}{span_text(spec)}\n{'':<26}{spec.help}")
 
 
-for _verb in (convert, evaluate, evaluate, info, plan, render):
+for _verb in (convert, evaluate, info, plan, render):
     main.add_command(_verb)
 
 
