@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from interactive3d.dsl.program import GuidanceChoice, InitText, Program
 from interactive3d.runtime.engine.evaluation import as_tensor, make_object, ranked
@@ -76,7 +77,9 @@ def main() -> None:
         rows.append(SheetRow(title=prompt.text, subtitle="" if place == 1 else f"judged: {texts[first]}", images=views))
         print(f"{index:2d} rank {place:2d} {kind:10s} {colour:8s} {taken:5.1f} s  {prompt.text}", flush=True)
     count = len(rows)
-    contact_sheet(rows, ROOT / "docs" / "pictures" / "prior-objects.png", tile=80)
+    sheet = ROOT / "docs" / "pictures" / "prior-objects.png"
+    contact_sheet(rows, sheet, tile=80)
+    Image.open(sheet).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(sheet, optimize=True)
     report = f"""# Fifty objects from prompts never trained on
 
 `python benchmarks/distilled_objects.py --first {count} --steps {options.steps}`, {datetime.date.today()}, {platform.processor() or platform.machine()},
