@@ -60,7 +60,8 @@ def _readable(alternative: str) -> str:
 
 def grammar() -> str:
     """Every rule: quoted words and signs stand for themselves, `?` may be left out, `*` and `+` repeat, `|` chooses."""
-    lines = ["```ebnf"]
+    # Postfix repetition is no word of the lexers that pages are coloured by.
+    lines = ["```text"]
     for name, alternatives in _rules():
         if name in _HIDDEN:
             continue

@@ -81,6 +81,10 @@ def test_operations_shapes_and_words_have_the_classes_of_the_lexer(build_docs: M
     assert 'class="err"' not in page
 
 
+def test_no_block_of_any_page_has_a_word_that_its_language_does_not_know(built: dict[str, str]) -> None:
+    assert [name for name, text in built.items() if 'class="err"' in text] == []
+
+
 def test_links_between_pages_lead_somewhere(build_docs: ModuleType, built: dict[str, str]) -> None:
     parsed = {name: Page(text) for name, text in built.items()}
     missing = []
