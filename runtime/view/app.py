@@ -27,7 +27,7 @@ from interactive3d.runtime.view.panels.script_panel import ScriptPanel
 from interactive3d.runtime.view.panels.settings_panel import SettingsPanel
 from interactive3d.runtime.view.panels.viewport_panel import ViewportPanel
 from interactive3d.runtime.view.studio import Studio
-from interactive3d.runtime.view.theme import ACCENT, MUTED, apply_theme, load_fonts
+from interactive3d.runtime.view.theme import ACCENT, GROUND, MUTED, apply_theme, clear_ground, load_fonts
 from interactive3d.runtime.view.viewport import Backdrop, Engine, Viewport
 
 FRAMES_A_SECOND = 60.0
@@ -193,6 +193,7 @@ class Window:
         params.renderer_backend_options.open_gl_options = hello_imgui.OpenGlOptions(anti_aliasing_samples=0)
         window = params.imgui_window_params
         window.default_imgui_window_type = hello_imgui.DefaultImGuiWindowType.provide_full_screen_dock_space
+        window.background_color = GROUND
         window.show_menu_bar = True
         window.show_menu_app = window.show_menu_view = False
         window.show_status_bar = True
@@ -246,6 +247,7 @@ class Window:
 
         def guarded() -> None:
             try:
+                clear_ground()
                 draw()
             except Exception as error:  # shown in the window; ImGui closes what was left open
                 import traceback

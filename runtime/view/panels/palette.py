@@ -6,7 +6,7 @@ from interactive3d.dsl import SculptError, parse_operation
 from interactive3d.runtime.engine.script import check_context
 from interactive3d.runtime.view.actions import Actions
 from interactive3d.runtime.view.studio import Studio
-from interactive3d.runtime.view.theme import BAD
+from interactive3d.runtime.view.theme import BAD, grounded
 
 SHOWN = 12
 
@@ -42,7 +42,8 @@ class Palette:
         imgui.set_next_window_pos(ImVec2(view.get_center().x, view.pos.y + 90), imgui.Cond_.always, ImVec2(0.5, 0.0))
         imgui.set_next_window_size(ImVec2(620, 0))
         flags = imgui.WindowFlags_.no_title_bar | imgui.WindowFlags_.no_docking | imgui.WindowFlags_.no_saved_settings
-        imgui.begin("Command palette", None, flags)
+        with grounded():
+            imgui.begin("Command palette", None, flags)
         if self._focus:
             imgui.set_keyboard_focus_here()
             self._focus = False

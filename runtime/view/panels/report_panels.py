@@ -7,7 +7,7 @@ from imgui_bundle import ImVec2, ImVec4, icons_fontawesome_6, imgui, implot
 
 from interactive3d.runtime.view.keymap import help_groups
 from interactive3d.runtime.view.studio import Studio
-from interactive3d.runtime.view.theme import ACCENT, BAD, GOOD, MUTED
+from interactive3d.runtime.view.theme import ACCENT, BAD, GOOD, MUTED, grounded
 from interactive3d.runtime.view.viewport import Engine, Viewport
 
 fa = icons_fontawesome_6
@@ -173,7 +173,8 @@ def draw_keys(studio: Studio, shown: bool) -> bool:
     imgui.set_next_window_size(ImVec2(780, 650), imgui.Cond_.appearing)
     center = imgui.get_main_viewport().get_center()
     imgui.set_next_window_pos(center, imgui.Cond_.appearing, ImVec2(0.5, 0.5))
-    visible, still = imgui.begin("Keys", True, imgui.WindowFlags_.no_docking | imgui.WindowFlags_.no_collapse)
+    with grounded():
+        visible, still = imgui.begin("Keys", True, imgui.WindowFlags_.no_docking | imgui.WindowFlags_.no_collapse)
     if visible:
         imgui.columns(2, "keys", False)
         for number, (group, rows) in enumerate(help_groups(studio.keymap).items()):
@@ -199,9 +200,10 @@ def draw_failures(studio: Studio) -> None:
     center = imgui.get_main_viewport().get_center()
     imgui.set_next_window_pos(center, imgui.Cond_.appearing, ImVec2(0.5, 0.5))
     imgui.set_next_window_size(ImVec2(640, 0), imgui.Cond_.appearing)
-    visible, still = imgui.begin(
-        "Something went wrong", True, imgui.WindowFlags_.no_docking | imgui.WindowFlags_.no_collapse
-    )
+    with grounded():
+        visible, still = imgui.begin(
+            "Something went wrong", True, imgui.WindowFlags_.no_docking | imgui.WindowFlags_.no_collapse
+        )
     if visible:
         imgui.text_wrapped(text)
         imgui.spacing()
