@@ -243,6 +243,16 @@ def take() -> None:
         studio.undo()
         settle()
 
+        studio.tool = Tool.SEGMENT
+        context.mouse_move_to_pos(at(0.5, 0.74))
+        context.mouse_click(0)
+        while studio.segmenting.proposal is None:
+            studio.notices.clear()
+            context.yield_()
+        settle()
+        shoot("segment")
+        studio.segmenting.cancel()
+
         studio.tool = Tool.ORBIT
         studio.select(None)
         studio.new_region(RegionKind.BOX)

@@ -44,6 +44,7 @@ class Actions:
             "tool_lasso": lambda: self._take(Tool.LASSO),
             "tool_brush": lambda: self._take(Tool.BRUSH),
             "tool_color": lambda: self._take(Tool.COLOR),
+            "tool_segment": lambda: self._take(Tool.SEGMENT),
             "tool_drag": lambda: self._take(Tool.DRAG),
             "gizmo_move": lambda: self._gizmo(Gizmo.MOVE),
             "gizmo_rotate": lambda: self._gizmo(Gizmo.ROTATE),
@@ -87,6 +88,8 @@ class Actions:
         studio = self.window.studio
         if studio.pull is not None:
             studio.pull = None
+        elif studio.segmenting.active:
+            studio.segmenting.cancel()
         elif studio.gizmo is not Gizmo.NONE:
             studio.gizmo = Gizmo.NONE
         elif studio.selection is not None:
@@ -105,6 +108,9 @@ class Actions:
 
     def _edit(self) -> None:
         studio = self.window.studio
+        if studio.segmenting.active:
+            studio.accept_masks()
+            return
         if studio.selection is None:
             studio.say("select what the words are about first")
             return

@@ -263,7 +263,7 @@ class Window:
     def _post_init(self) -> None:
         context = moderngl.create_context()
         self.viewport = Viewport(context, self._engine)
-        self.view = ViewportPanel(self.studio, self.viewport)
+        self.view = ViewportPanel(self.studio, self.viewport, self.parts)
         self.about = AboutPanel(self.studio, self.viewport)
         io = imgui.get_io()
         # Keys belong to the keymap; ImGui's own walking from widget to widget would take space and the arrows.

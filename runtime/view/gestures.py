@@ -28,6 +28,7 @@ class Tool(Enum):
     LASSO = "Lasso"
     BRUSH = "Brush"
     COLOR = "Colour"
+    SEGMENT = "Segment"
     DRAG = "Drag"
 
 

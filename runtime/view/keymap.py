@@ -43,11 +43,14 @@ ACTIONS: tuple[Action, ...] = (
     Action(name="tool_lasso", help="select by lasso", group="Tools", keys=("l",)),
     Action(name="tool_brush", help="select by brush", group="Tools", keys=("b",)),
     Action(name="tool_color", help="select by colour", group="Tools", keys=("k",)),
+    Action(name="tool_segment", help="segment: click, see the masks, accept", group="Tools", keys=("m",)),
     Action(name="tool_drag", help="drag the object", group="Tools", keys=("x",)),
     Action(name="gizmo_move", help="gizmo: move", group="Tools", keys=("1",)),
     Action(name="gizmo_rotate", help="gizmo: rotate", group="Tools", keys=("2",)),
     Action(name="gizmo_stretch", help="gizmo: scale", group="Tools", keys=("3",)),
-    Action(name="semantic_edit", help="edit the selection with words", group="Tools", keys=("enter",)),
+    Action(
+        name="semantic_edit", help="accept the masks; edit the selection with words", group="Tools", keys=("enter",)
+    ),
     Action(name="focus", help="frame the selection, or everything", group="View", keys=("f",)),
     Action(name="reset_view", help="reset the view", group="View", keys=("shift+f",)),
     Action(name="grid", help="show the floor", group="View", keys=("g",)),

@@ -37,6 +37,7 @@ from interactive3d.runtime.view.orbit import OrbitCamera, Projection
 from interactive3d.runtime.view.project import Compare, DragChoice, Notice, Project, event_steps, field_of
 from interactive3d.runtime.view.regions import Region, RegionKind
 from interactive3d.runtime.view.scene_view import Ball, Hit, Scene, SceneJob, front_depth, make_scene
+from interactive3d.runtime.view.segmenting import Segmenting, mark_at
 from interactive3d.runtime.view.selecting import (
     Combine,
     ball,
@@ -55,6 +56,8 @@ GROW_BY = 0.03
 NOTICE_SECONDS = 6.0
 CURVE_POINTS = 20_000
 FRONT_MARGIN = 0.03
+REST_FACTOR = 4.0
+"""While the optimizer runs, evaluating what is selected rests this many times as long as it took."""
 
 
 class Studio:
@@ -100,6 +103,8 @@ class Studio:
         self._scenes: Latest[SceneJob, Scene] = Latest(make_scene, "scene")
         self.scene = make_scene(SceneJob(state=worker.latest()))
         self._asked: SceneJob | None = None
+        self._rest_until = 0.0
+        self.segmenting = Segmenting(lambda: self.scene.model, lambda text: self.say(text, error=True))
         self.focus(everything=True)
 
     # -- every frame ----------------------------------------------------------------------------------------------------
@@ -108,16 +113,19 @@ class Studio:
         state = self.past or self.worker.latest()
         job = SceneJob(state=state, selection=self.selection, hidden=self.hidden)
         asked = self._asked
-        if asked is None or asked.state is not state or asked.selection != job.selection or asked.hidden != job.hidden:
+        marked = asked is None or asked.selection != job.selection or asked.hidden != job.hidden
+        if marked or (asked is not None and asked.state is not state and not self._resting):
             self._asked = job
             self._scenes.request(job)
+        done = None
         try:
+            self.segmenting.refresh()
             done = self._scenes.take()
         except Exception as error:
             self.fail(f"selection: {error}", repr(error))
-            done = None
         if done is not None:
             self.scene = done
+            self._rest_until = time.monotonic() + REST_FACTOR * self._scenes.seconds
             if done.problem is not None:
                 self.selection = self.hidden = None
                 self.say(done.problem, error=True)
@@ -139,6 +147,11 @@ class Studio:
             self.curves.pop()
 
     @property
+    def _resting(self) -> bool:
+        """Whether a new state may wait: a selection of clicks is segmented anew for each, and the optimizer needs the machine."""
+        return self.worker.running and self.past is None and time.monotonic() < self._rest_until
+
+    @property
     def current(self) -> bool:
         """Whether the scene shown answers what was asked last."""
         return self.scene.job is self._asked
@@ -146,13 +159,13 @@ class Studio:
     @property
     def thread_ids(self) -> list[int]:
         """Of the threads that work for the window beside it."""
-        return [self._scenes.thread_id]
+        return [self._scenes.thread_id, *self.segmenting.thread_ids]
 
     @property
     def has_news(self) -> bool:
         """Whether there is a state that has not been asked for yet, or one that has been got ready."""
         newer = self.past is None and self._asked is not None and self.worker.latest() is not self._asked.state
-        return self._scenes.ready or newer
+        return self._scenes.ready or self.segmenting.ready or (newer and not self._resting)
 
     # -- saying ---------------------------------------------------------------------------------------------------------
     def say(self, text: str, error: bool = False) -> None:
@@ -302,6 +315,21 @@ class Studio:
         r, g, b = (round(float(c), 3) for c in color)
         self.select_more(ColorPart(color=(r, g, b), tolerance=round(self.color_tolerance, 3)), how)
 
+    def segment(self, projection: Projection, x: float, y: float, how: Combine) -> None:
+        """A click of the segment tool: its masks are made beside the window and wait to be accepted."""
+        if how is Combine.INTERSECT:
+            self.say("shift adds a click to the masks, ctrl takes away")
+            return
+        self.segmenting.click(mark_at(projection, self.camera, x, y, how is Combine.SUBTRACT), more=how is Combine.ADD)
+
+    def accept_masks(self, how: Combine = Combine.REPLACE) -> PartExpression | None:
+        """What the masks show becomes the selection, as `click …` of the language; None where they are not there yet."""
+        text, part = self.segmenting.text, self.segmenting.take()
+        if part is not None:
+            self.log.append((self.worker.latest().step, "note", f"selected {text}"))
+            self.select_more(part, how)
+        return part
+
     def grow(self, by: float) -> None:
         """Widen the selection; shrink it by a negative distance."""
         if self.selection is not None:
@@ -424,4 +452,5 @@ class Studio:
         """End the threads; the state reached."""
         state = self.worker.close()
         self._scenes.close()
+        self.segmenting.close()
         return state

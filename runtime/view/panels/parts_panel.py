@@ -152,6 +152,16 @@ class PartsPanel:
             imgui.same_line()
         imgui.new_line()
         imgui.end_disabled()
+        self._name_it(part)
+
+    def _name_it(self, part: PartExpression | None) -> None:
+        imgui.set_next_item_width(0.5 * (imgui.get_content_region_avail().x - 8))
+        _, self.part_name = imgui.input_text("##selection name", self.part_name)
+        imgui.same_line()
+        imgui.begin_disabled(self.script.path is None)
+        if imgui.button("Make a part###name the selection", ImVec2(-1, 0)) and part is not None:
+            self.declare(part)
+        imgui.end_disabled()
 
     # -- the region -----------------------------------------------------------------------------------------------------
     def _region(self) -> None:
@@ -192,10 +202,12 @@ class PartsPanel:
     def make_part(self) -> bool:
         """Declare the region as a part of the script; False, with a reason, where that cannot be."""
         region = self.studio.region
-        if region is None:
-            return False
+        return region is not None and self.declare(region.part)
+
+    def declare(self, part: PartExpression) -> bool:
+        """Write a part into the script under the name that is chosen, and propose another name for the next."""
         name = self.part_name.strip()
-        if not self.script.declare_part(name, region.part):
+        if not self.script.declare_part(name, part):
             return False
         number = 1
         taken = {p.name for p in self.studio.project.program.parts} | {name} if self.studio.project.program else {name}

@@ -20,6 +20,7 @@ TOOLS: tuple[tuple[Tool, str, str], ...] = (
     (Tool.LASSO, fa.ICON_FA_DRAW_POLYGON, "tool_lasso"),
     (Tool.BRUSH, fa.ICON_FA_PAINTBRUSH, "tool_brush"),
     (Tool.COLOR, fa.ICON_FA_EYE_DROPPER, "tool_color"),
+    (Tool.SEGMENT, fa.ICON_FA_WAND_MAGIC_SPARKLES, "tool_segment"),
     (Tool.DRAG, fa.ICON_FA_HAND_FIST, "tool_drag"),
 )
 GIZMOS: tuple[tuple[Gizmo, str, str], ...] = (
@@ -28,16 +29,17 @@ GIZMOS: tuple[tuple[Gizmo, str, str], ...] = (
     (Gizmo.STRETCH, fa.ICON_FA_UP_RIGHT_AND_DOWN_LEFT_FROM_CENTER, "gizmo_stretch"),
 )
 BAR_ALPHA = 0.88
+TOOL_GAP, TOOLBAR_REST, LEAST_BUTTON = 5.0, 50.0, 18.0
+"""Pixels: between two tools, what the toolbar needs besides them, and the least side of a tool."""
 
 
-def tool_button(icon: str, name: str, hint: str, on: bool) -> bool:
+def tool_button(icon: str, name: str, hint: str, on: bool, side: float) -> bool:
     """A square button with an icon; ``name`` is what tests and screen readers call it."""
     if on:
         imgui.push_style_color(imgui.Col_.button, ImGuiAccent())
         imgui.push_style_color(imgui.Col_.button_hovered, ImGuiAccent())
         imgui.push_style_color(imgui.Col_.text, (0.08, 0.08, 0.09, 1.0))
-    size = imgui.get_frame_height() * 1.25
-    pressed = imgui.button(f"{icon}##{name}", ImVec2(size, size))
+    pressed = imgui.button(f"{icon}##{name}", ImVec2(side, side))
     if on:
         imgui.pop_style_color(3)
     if imgui.is_item_hovered(imgui.HoveredFlags_.delay_short):
@@ -52,8 +54,15 @@ def ImGuiAccent() -> tuple[float, float, float, float]:
 
 def draw_toolbar(studio: Studio, origin: tuple[float, float], size: tuple[int, int]) -> None:
     """The tools, upper left, and below them what the one in hand can be told."""
-    _floating("tools", origin[0] + 10, origin[1] + 10, lambda: _tools(studio))
+    _floating("tools", origin[0] + 10, origin[1] + 10, lambda: _tools(studio, button_side(size[1])))
     _floating("options", origin[0] + 66, origin[1] + 10, lambda: _options(studio))
+
+
+def button_side(tall: float) -> float:
+    """The side of a tool's button: as large as is good to hit, smaller where the viewport is too low for all of them."""
+    count = len(TOOLS) + len(GIZMOS) + 2
+    room = (tall - TOOLBAR_REST) / count - TOOL_GAP
+    return max(LEAST_BUTTON, min(imgui.get_frame_height() * 1.25, room))
 
 
 def _floating(name: str, x: float, y: float, content: Callable[[], None]) -> None:
@@ -64,7 +73,7 @@ def _floating(name: str, x: float, y: float, content: Callable[[], None]) -> Non
         imgui.ChildFlags_.auto_resize_x | imgui.ChildFlags_.auto_resize_y | imgui.ChildFlags_.always_use_window_padding
     )
     imgui.begin_child(name, ImVec2(0, 0), flags, imgui.WindowFlags_.no_scrollbar)
-    imgui.push_style_var(imgui.StyleVar_.item_spacing, ImVec2(6, 5))
+    imgui.push_style_var(imgui.StyleVar_.item_spacing, ImVec2(6, TOOL_GAP))
     content()
     imgui.pop_style_var()
     imgui.end_child()
@@ -72,22 +81,22 @@ def _floating(name: str, x: float, y: float, content: Callable[[], None]) -> Non
     imgui.pop_style_color()
 
 
-def _tools(studio: Studio) -> None:
+def _tools(studio: Studio, side: float) -> None:
     keys = studio.keymap
     for tool, icon, action in TOOLS:
-        if tool_button(icon, tool.value, f"{tool.value}  ({', '.join(keys[action])})", studio.tool is tool):
+        if tool_button(icon, tool.value, f"{tool.value}  ({', '.join(keys[action])})", studio.tool is tool, side):
             studio.tool = tool
             if tool is not Tool.ORBIT:
                 studio.gizmo = Gizmo.NONE
     imgui.separator()
     for kind, icon, action in GIZMOS:
         hint = f"{kind.value} the selection  ({', '.join(keys[action])})"
-        if tool_button(icon, kind.value, hint, studio.gizmo is kind):
+        if tool_button(icon, kind.value, hint, studio.gizmo is kind, side):
             studio.gizmo = Gizmo.NONE if studio.gizmo is kind else kind
     imgui.separator()
-    if tool_button(fa.ICON_FA_CROSSHAIRS, "Focus", "frame the selection, or everything  (f)", False):
+    if tool_button(fa.ICON_FA_CROSSHAIRS, "Focus", "frame the selection, or everything  (f)", False, side):
         studio.focus()
-    if tool_button(fa.ICON_FA_BORDER_ALL, "Grid", "show the floor  (g)", studio.grid):
+    if tool_button(fa.ICON_FA_BORDER_ALL, "Grid", "show the floor  (g)", studio.grid, side):
         studio.grid = not studio.grid
 
 
@@ -96,6 +105,8 @@ def _options(studio: Studio) -> None:
     count = studio.scene.selected_count
     if studio.tool is Tool.DRAG:
         _drag_options(studio)
+    elif studio.tool is Tool.SEGMENT and (studio.segmenting.active or studio.selection is None):
+        imgui.text_disabled("click on a part; shift adds a click, ctrl takes away")
     elif studio.selection is not None:
         imgui.text(f"{count} selected")
         imgui.same_line()

@@ -10,11 +10,14 @@ from interactive3d.runtime.view.keymap import FLYING
 from interactive3d.runtime.view.orbit import Projection
 from interactive3d.runtime.view.overlays import lines_of
 from interactive3d.runtime.view.painter import Look
+from interactive3d.runtime.view.panels.parts_panel import PartsPanel
+from interactive3d.runtime.view.panels.segment_card import MASK_TINT, SegmentCard
 from interactive3d.runtime.view.panels.toolbar import draw_hints, draw_notices, draw_toolbar
 from interactive3d.runtime.view.project import field_of
 from interactive3d.runtime.view.regions import Region
 from interactive3d.runtime.view.scene_view import pick
 from interactive3d.runtime.view.selecting import Combine
+from interactive3d.runtime.view.splats import TINT
 from interactive3d.runtime.view.studio import Studio
 from interactive3d.runtime.view.theme import ACCENT, rgba
 from interactive3d.runtime.view.viewport import Frame, Viewport
@@ -50,9 +53,10 @@ class _Hand:
 class ViewportPanel:
     """Draws the viewport's window and turns what happens in it into calls of the studio."""
 
-    def __init__(self, studio: Studio, viewport: Viewport) -> None:
+    def __init__(self, studio: Studio, viewport: Viewport, parts: PartsPanel) -> None:
         self.studio = studio
         self.viewport = viewport
+        self.card = SegmentCard(studio, viewport.context, parts)
         self.hand = _Hand()
         self.origin = (0.0, 0.0)
         self.size = (640, 480)
@@ -97,10 +101,12 @@ class ViewportPanel:
         paint = imgui.get_window_draw_list()
         paint.add_image(imgui.ImTextureRef(texture.glo), low, high)
         self._gizmo_has_mouse = self._gizmo()
+        self.card.overlay(paint, self.projection, self.origin)
         self._ink(paint)
         draw_notices(self.studio, paint, self.origin, self.size)
         draw_hints(self.studio, paint, self.origin, self.size)
         draw_toolbar(self.studio, self.origin, self.size)
+        self.card.draw(self.origin, self.size)
 
     # -- the mouse ------------------------------------------------------------------------------------------------------
     def _point(self) -> tuple[float, float]:
@@ -160,7 +166,7 @@ class ViewportPanel:
         studio, hand = self.studio, self.hand
         if not dx and not dy:
             return
-        if hand.turning or (hand.button == 0 and studio.tool in (Tool.ORBIT, Tool.CLICK, Tool.COLOR)):
+        if hand.turning or (hand.button == 0 and studio.tool in (Tool.ORBIT, Tool.CLICK, Tool.COLOR, Tool.SEGMENT)):
             studio.camera = studio.camera.orbited(dx, dy)
         elif hand.button != 0:
             studio.camera = studio.camera.panned(dx, dy, self.size[1])
@@ -187,6 +193,8 @@ class ViewportPanel:
             studio.select_hit(pick(studio.scene, projection, x, y), projection, how)
         elif studio.tool is Tool.COLOR and clicked:
             studio.select_color(pick(studio.scene, projection, x, y), how)
+        elif studio.tool is Tool.SEGMENT and clicked:
+            studio.segment(projection, x, y, how)
         elif studio.tool is Tool.RECTANGLE and not clicked:
             (a, b), (c, d) = hand.start, (x, y)
             studio.select_outline(projection, [(a, b), (c, b), (c, d), (a, d)], how)
@@ -302,8 +310,12 @@ class ViewportPanel:
         studio, scene = self.studio, self.studio.scene
         projection = self.projection
         moved = studio.moved
-        look = Look(selected=scene.selected, hidden=scene.hidden, moved=moved, dots=studio.dots)
-        key = (id(scene.selected), id(scene.hidden), None if moved is None else moved.tobytes(), studio.dots)
+        selected, tint = scene.selected, TINT
+        found = studio.segmenting.proposal
+        if found is not None and found.job.model is scene.model and moved is None:
+            selected, tint = found.rows, MASK_TINT
+        look = Look(selected=selected, hidden=scene.hidden, moved=moved, dots=studio.dots, tint=tint)
+        key = (id(selected), id(scene.hidden), None if moved is None else moved.tobytes(), studio.dots)
         under, over, overlay = lines_of(studio, projection, self._region_held)
         left = studio.left
         mesh = studio.mesh if studio.show_mesh else None

@@ -36,6 +36,7 @@ from interactive3d.runtime.view.worker import Worker
 
 sys.path.insert(0, str(Path(__file__).parent))
 from scenes import PANELS, closing, features, panels, smoke
+from scenes_more import segmenting
 
 SCRIPT = """prompt "a blue mushroom"
 seed 7
@@ -290,7 +291,14 @@ def soak(window: Window, context: imgui.test_engine.TestContext, told: dict, sec
     told["memory"] = weights
 
 
-SCENES = {"session": persons_session, "features": features, "panels": panels, "closing": closing, "smoke": smoke}
+SCENES = {
+    "session": persons_session,
+    "features": features,
+    "panels": panels,
+    "closing": closing,
+    "smoke": smoke,
+    "segmenting": segmenting,
+}
 
 
 def show(studio: Studio, scene: str, told: dict, seconds: float) -> Window:

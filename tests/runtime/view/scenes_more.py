@@ -1,0 +1,108 @@
+"""Still more that a person does with the window, for ``driver.py``: clicks that are segmented."""
+
+import numpy as np
+from imgui_bundle import imgui
+from PIL import Image
+
+from interactive3d.dsl import format_operation
+from interactive3d.dsl.operations import Paint
+from interactive3d.dsl.printer import part as format_part
+from interactive3d.runtime.view.app import Window
+
+
+def click_at(context: imgui.test_engine.TestContext, person, x: float, y: float, held: int = 0) -> None:
+    """A click on a place of the viewport, with a modifier held."""
+    context.mouse_move_to_pos(person.at(x, y))
+    if held:
+        context.key_down(held)
+    context.mouse_click(0)
+    if held:
+        context.key_up(held)
+    context.yield_(2)
+
+
+def picture(window: Window, context: imgui.test_engine.TestContext, name: str) -> None:
+    """Save the whole window as it is seen."""
+    path = window.studio.project.folder / f"{name}.png"
+    window.capture_to = path
+    while window.capture_to is not None:
+        context.yield_()
+    with Image.open(path) as seen:
+        seen.convert("RGB").save(path)
+
+
+def segmenting(window: Window, context: imgui.test_engine.TestContext, told: dict, person) -> None:
+    """Click, see the masks, add and take away, accept, paint, undo, make a part, cancel."""
+    studio, key = window.studio, imgui.Key
+    clicks = studio.segmenting
+    person.settle()
+    person.press(key.m)
+    told["tool"] = studio.tool.value
+
+    # The stem, then what lies beside the object, then the cap added, then taken away.
+    click_at(context, person, 0.5, 0.72)
+    told["waited_for_nothing"] = clicks.waiting
+    person.until(lambda: clicks.proposal is not None, "the masks of the stem")
+    told["views"] = len(clicks.proposal.views)
+    told["stem"] = clicks.proposal.count
+    red = studio.scene.model.color[clicks.proposal.rows][:, 0]
+    told["stem_is_stem"] = float((red > 0.5).float().mean())
+    person.settle()
+    picture(window, context, "segment")
+    click_at(context, person, 0.93, 0.2, key.mod_shift)
+    person.until(lambda: not clicks.waiting, "the click beside the object")
+    told["missed"] = studio.notices[-1].text
+    told["kept_after_miss"] = clicks.proposal.count
+    click_at(context, person, 0.42, 0.28, key.mod_shift)
+    person.until(lambda: not clicks.waiting, "the masks of both")
+    told["both"] = clicks.proposal.count
+    click_at(context, person, 0.42, 0.28, key.mod_ctrl)
+    person.until(lambda: not clicks.waiting, "the masks without the cap")
+    told["less"] = clicks.proposal.count
+    told["less_text"] = clicks.text
+
+    # From elsewhere the blobs stay marked and the mask is not drawn where it does not belong.
+    person.drag((0.3, 0.6), (0.4, 0.6))
+    person.settle()
+    picture(window, context, "segment_turned")
+
+    # Cancelled by escape; made anew; accepted by enter; painted; undone in order.
+    person.press(key.escape)
+    told["cancelled"] = not clicks.active and studio.selection is None
+    click_at(context, person, 0.5, 0.72)
+    person.until(lambda: clicks.proposal is not None and not clicks.waiting, "the masks of the stem again")
+    count = clicks.proposal.count
+    context.set_ref("")
+    person.press(key.enter)
+    person.settle()
+    told["accepted"] = studio.scene.selected_count, count
+    told["selection"] = format_part(studio.selection)
+    told["logged"] = [text for _, _, text in studio.log if text.startswith("selected")]
+    studio.submit(Paint(part=studio.selection, color=(1.0, 0.0, 0.0)))
+    person.until(lambda: bool(studio.worker.latest().effects), "the paint")
+    person.settle()
+    told["journal"] = [format_operation(op) for op in studio.worker.latest().journal]
+    model = studio.worker.latest().model
+    told["painted"] = int(((model.color[:, 0] > 0.6) & (model.color[:, 1:] < 0.2).all(dim=1)).sum())
+    told["effects"] = [(e.text, e.message, e.refused) for e in studio.worker.latest().effects]
+    told["session"] = studio.session_script()
+    person.press(key.mod_ctrl | key.z)
+    person.until(lambda: not studio.worker.latest().journal, "the undo of the paint")
+    person.press(key.mod_ctrl | key.z)
+    told["undone"] = studio.selection is None
+
+    # A part of the script, from the card.
+    click_at(context, person, 0.42, 0.28)
+    person.until(lambda: clicks.proposal is not None and not clicks.waiting, "the masks of the cap")
+    window.parts.part_name = "hat"
+    context.yield_(3)
+    context.item_click("//Object/**/###masks part")
+    person.until(lambda: any(p.name == "hat" for p in studio.project.program.parts), "the part")
+    told["script"] = studio.project.script.read_text()
+
+    # With a selection of clicks the optimizer goes on, and the selection follows.
+    step = studio.worker.latest().step
+    studio.worker.run(step + 3)
+    person.until(lambda: studio.worker.latest().step == step + 3, "three steps")
+    person.until(lambda: studio.current and studio.scene.state is studio.worker.latest(), "the newest state")
+    told["followed"] = studio.scene.selected_count, int(np.sum(studio.scene.mean[:, 1] > 0.1))
