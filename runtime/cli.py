@@ -4,6 +4,7 @@ Data goes to standard output, messages to standard error. Exit status: 0 done, 1
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
@@ -25,6 +26,9 @@ from interactive3d.runtime.verbs.render import render
 @click.version_option(version("interactive3d"), prog_name="interactive3d")
 def main() -> None:
     """Make the 3D object you have in mind: write a prompt, watch it grow, take hold of it."""
+    # Read when torch is loaded. Its threads otherwise spin while they wait for each other, which costs a machine that also does
+    # something else most of its time; on an idle one no difference was measured (benchmarks/threads.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @main.command()

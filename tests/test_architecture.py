@@ -128,6 +128,18 @@ def test_package_list_matches_the_folders() -> None:
     assert tool["package-dir"] == {PREFIX + name: name for name in top}
 
 
+def test_the_command_line_tells_waiting_threads_not_to_spin_before_torch_is_loaded() -> None:
+    """OpenMP reads the policy when it is loaded, with torch; later would be too late."""
+    code = (
+        "import os, sys; os.environ.pop('OMP_WAIT_POLICY', None)\n"
+        "from interactive3d.runtime.cli import main\n"
+        "try: main(['words', '--help'])\n"
+        "finally: print(os.environ.get('OMP_WAIT_POLICY'), 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] == "PASSIVE False"
+
+
 def test_importing_the_command_line_loads_nothing_heavy() -> None:
     """No display library, no compiler run, no GPU probe, and not even torch before a verb needs it."""
     code = "import sys, interactive3d.runtime.cli; print([m for m in ('torch','glfw','moderngl','imgui_bundle','numba','diffusers') if m in sys.modules])"
