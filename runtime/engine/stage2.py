@@ -254,20 +254,23 @@ def finish(term: Term, state: "RunState") -> tuple["RunState", str]:
     return dataclasses.replace(state, field=held), said
 
 
-def step(trainer: "Trainer", state: "RunState") -> tuple["RunState", float]:
-    """One step of stage II: every running term of it takes one. Returns the mean loss (NaN when the field rests)."""
+def step(trainer: "Trainer", state: "RunState", seen: list[Camera]) -> tuple["RunState", float]:
+    """One step of stage II: every running term of it takes one. Returns the mean loss (NaN when the field rests).
+
+    The cameras that it looked through are added to ``seen``.
+    """
     losses = []
     for term in state.terms:
         if isinstance(term, DistillTerm):
-            state, loss = _distill(trainer, state, term)
+            state, loss = _distill(trainer, state, term, seen)
             losses.append(loss)
         elif isinstance(term, RegionTerm):
-            state, loss = _refine(trainer, state, term)
+            state, loss = _refine(trainer, state, term, seen)
             losses.append(loss)
     return state, sum(losses) / len(losses) if losses else float("nan")
 
 
-def _distill(trainer: "Trainer", state: "RunState", term: DistillTerm) -> tuple["RunState", float]:
+def _distill(trainer: "Trainer", state: "RunState", term: DistillTerm, seen: list[Camera]) -> tuple["RunState", float]:
     held = state.field
     assert held is not None and held.candidates is not None and isinstance(term.operation, Distill)
     settings = state.settings
@@ -275,6 +278,7 @@ def _distill(trainer: "Trainer", state: "RunState", term: DistillTerm) -> tuple[
         settings = settings.set("distill.size", term.operation.size)
     environment = trainer.environment(state)
     cameras = distill_cameras(settings.distill.cameras, environment.generator("distill cameras"))
+    seen.extend(cameras)
     number = state.step - term.start
     begun = DistillState(field=held.field, moments=held.moments[BASE], candidates=held.candidates)
     ended, loss = distill_step(
@@ -284,7 +288,7 @@ def _distill(trainer: "Trainer", state: "RunState", term: DistillTerm) -> tuple[
     return dataclasses.replace(state, field=held), loss
 
 
-def _refine(trainer: "Trainer", state: "RunState", term: RegionTerm) -> tuple["RunState", float]:
+def _refine(trainer: "Trainer", state: "RunState", term: RegionTerm, seen: list[Camera]) -> tuple["RunState", float]:
     if state.settings.guidance.shape not in ("text", "none") and state.shape_volume_step < term.start:
         # The splats rest while there is a field: one look at them serves the whole term.
         state = dataclasses.replace(state, shape_volume=voxelise(state.model), shape_volume_step=state.step)
@@ -296,6 +300,7 @@ def _refine(trainer: "Trainer", state: "RunState", term: RegionTerm) -> tuple["R
     center, radius = held.field.region(term.region).focus
     focus = Focus(center=center, radius=radius * zoom, whole_share=own.whole_share)
     cameras = draw_cameras(settings.camera, focus, environment.generator("cameras"))
+    seen.extend(cameras)
     side, kind = settings.guidance.size, settings.camera.background
     behind = draw_backgrounds(kind, len(cameras), side, environment.generator("backgrounds"), held.field.device)
     loss = _GuidanceLoss(trainer, state, term, own, behind)

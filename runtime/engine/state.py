@@ -9,6 +9,7 @@ from torch import Tensor
 from interactive3d.dsl.operations import Operation
 from interactive3d.runtime.engine.stage2 import FieldState
 from interactive3d.runtime.operations.base import Term
+from interactive3d.runtime.scene.camera import Camera
 from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.settings import Settings
 
@@ -53,6 +54,7 @@ class RunState:
 
     ``fired`` says at which step each scheduled operation fired last, by index, so that entering the same boundary again fires
     nothing twice; ``finished`` at which step each label was over; ``streaks`` how many steps in a row each ``when`` has held.
+    ``cameras`` are those of the step that made the state: shown to whoever looks, read by no step, and kept in no file.
     """
 
     step: int
@@ -69,3 +71,4 @@ class RunState:
     shape_volume: Float[Tensor, "4 d h w"] | None = None
     shape_volume_step: int = -1
     field: FieldState | None = None
+    cameras: tuple[Camera, ...] = ()

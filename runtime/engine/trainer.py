@@ -17,6 +17,7 @@ from interactive3d.runtime.engine.state import Metrics, RunState
 from interactive3d.runtime.engine.views import draw_backgrounds, draw_cameras
 from interactive3d.runtime.guidance.protocol import REFERENCE_SIDE, Guidance, ScoreRequest
 from interactive3d.runtime.operations.base import Environment, GuidanceWish, Term, seeded_generator
+from interactive3d.runtime.scene.camera import Camera
 from interactive3d.runtime.scene.gaussians import PARAMETERS, GaussianModel
 from interactive3d.runtime.scene.growth import densify, prune
 from interactive3d.runtime.scene.render import render_parameters
@@ -29,10 +30,11 @@ SHAPE_VOLUME_EVERY = 25
 
 @dataclass(frozen=True, kw_only=True)
 class StepNotes:
-    """What a step was made of, for whoever wants to know: losses by what they come from, seconds by what was done."""
+    """What a step was made of, for whoever wants to know: losses by what they come from, seconds by what was done, its cameras."""
 
     losses: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    cameras: list[Camera] = field(default_factory=list)
     _since: list[float] = field(default_factory=lambda: [time.perf_counter()])
 
     def done(self, what: str) -> None:
@@ -69,14 +71,16 @@ class Trainer:
     def step(self, state: RunState) -> RunState:
         """The state after one optimizer step (paper 3.1.3 and 3.1.5); the step count grows by one."""
         notes = StepNotes()
-        state = self._step(state, notes)
+        state = self._step(dataclasses.replace(state, cameras=()), notes)
+        if notes.cameras:
+            state = dataclasses.replace(state, cameras=tuple(notes.cameras))
         if self.listen is not None:
             self.listen(notes)
         return state
 
     def _step(self, state: RunState, notes: StepNotes) -> RunState:
         if state.field is not None:
-            state, loss = stage2.step(self, state)
+            state, loss = stage2.step(self, state, notes.cameras)
             notes.losses["field"] = loss
             notes.done("field")
             active = tuple(t.operation.keyword for t in state.terms)
@@ -152,6 +156,7 @@ class Trainer:
         if wish.enabled and settings.guidance.weight > 0:
             generator = seeded_generator(self.seed, state.step, "cameras")
             cameras = draw_cameras(settings.camera, lead.focus(model, environment) if lead else None, generator)
+            notes.cameras.extend(cameras)
             side = settings.guidance.size
             background = draw_backgrounds(settings.camera.background, len(cameras), side, generator, model.device)
             probe = torch.zeros(len(cameras), len(model), 2, device=model.device, requires_grad=True)

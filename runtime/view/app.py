@@ -348,6 +348,7 @@ class Window:
             _, studio.show_parts = imgui.menu_item("Outlines of parts", "", studio.show_parts)
             _, studio.show_regions = imgui.menu_item("Refined regions", "", studio.show_regions)
             _, studio.show_cameras = imgui.menu_item("Cameras", "", studio.show_cameras)
+            _, studio.show_step_cameras = imgui.menu_item("Cameras of the newest step", "o", studio.show_step_cameras)
             if studio.mesh is not None:
                 _, studio.show_mesh = imgui.menu_item("The mesh itself", "", studio.show_mesh)
             imgui.separator()

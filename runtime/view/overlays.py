@@ -1,4 +1,4 @@
-"""Lines over and under the object: floor and axes, parts, the region, refined regions, the camera path with its views, a drag's arrow."""
+"""Lines over and under the object: floor and axes, parts, the region, refined regions, cameras, a drag's arrow."""
 
 import math
 from functools import lru_cache
@@ -23,10 +23,14 @@ SOURCE_COLOR: Rgba = (1.0, 1.0, 1.0, 0.85)
 REGION_COLOR: Rgba = (0.95, 0.35, 0.75, 0.95)
 REFINED_COLOR: Rgba = (0.45, 0.95, 0.65, 0.7)
 CAMERA_COLOR: Rgba = (0.95, 0.85, 0.35, 0.8)
+STEP_COLOR: Rgba = (0.85, 0.55, 1.0, 0.9)
 VIEW_COLOR: Rgba = (0.6, 0.8, 0.95, 0.7)
 PATH_POINTS = 96
 FRUSTUM = 0.16
 """Depth of a camera's pyramid in the picture, scene units."""
+
+SIGHT_STRENGTH = 0.25
+"""Of the line from a camera of the optimizer to what it looks at."""
 
 MOST_SHAPES = 6
 """A selection of more shapes than this is shown by its tint alone."""
@@ -60,11 +64,16 @@ def lines_of(studio: Studio, projection: Projection, held: Region | None) -> tup
             add_shape(over, Sphere(center=center, radius=radius), REFINED_COLOR, 1.0)
     if studio.show_cameras:
         _cameras(studio, over, projection.camera)
+    if studio.show_step_cameras:
+        for camera in scene.state.cameras:
+            add_frustum(over, camera, STEP_COLOR)
+            over.path(np.array([camera.position, camera.target]), (*STEP_COLOR[:3], SIGHT_STRENGTH), 1.0)
     target = _pull(studio.pull, studio, over, projection)
     key = (
         *(studio.grid, floor, studio.show_parts, studio.selection, studio.moved is None, target, studio.drag.radius),
         *(region, studio.show_regions, None if field is None else id(field.regions), studio.show_cameras, studio.path),
         None if program is None else id(program.parts),
+        scene.state.cameras if studio.show_step_cameras else None,
     )
     return under, over, key
 

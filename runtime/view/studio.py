@@ -84,6 +84,7 @@ class Studio:
         self.path = CameraKeys()
         self.show_regions = True
         self.show_cameras = True
+        self.show_step_cameras = False
         self.color_tolerance = 0.2
         self.mesh: Mesh | None = None
         self.show_mesh = True

@@ -39,7 +39,9 @@ def tool_button(icon: str, name: str, hint: str, on: bool, side: float) -> bool:
         imgui.push_style_color(imgui.Col_.button, ImGuiAccent())
         imgui.push_style_color(imgui.Col_.button_hovered, ImGuiAccent())
         imgui.push_style_color(imgui.Col_.text, (0.08, 0.08, 0.09, 1.0))
+    imgui.push_style_var(imgui.StyleVar_.frame_padding, ImVec2(1, 1))
     pressed = imgui.button(f"{icon}##{name}", ImVec2(side, side))
+    imgui.pop_style_var()
     if on:
         imgui.pop_style_color(3)
     if imgui.is_item_hovered(imgui.HoveredFlags_.delay_short):

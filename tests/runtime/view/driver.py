@@ -36,7 +36,7 @@ from interactive3d.runtime.view.worker import Worker
 
 sys.path.insert(0, str(Path(__file__).parent))
 from scenes import PANELS, closing, features, panels, smoke
-from scenes_more import segmenting
+from scenes_more import segmenting, step_cameras
 
 SCRIPT = """prompt "a blue mushroom"
 seed 7
@@ -298,6 +298,7 @@ SCENES = {
     "closing": closing,
     "smoke": smoke,
     "segmenting": segmenting,
+    "step_cameras": step_cameras,
 }
 
 

@@ -1,4 +1,4 @@
-"""Still more that a person does with the window, for ``driver.py``: clicks that are segmented."""
+"""Still more that a person does with the window, for ``driver.py``: clicks that are segmented, cameras of the optimizer."""
 
 import numpy as np
 from imgui_bundle import imgui
@@ -7,7 +7,9 @@ from PIL import Image
 from interactive3d.dsl import format_operation
 from interactive3d.dsl.operations import Paint
 from interactive3d.dsl.printer import part as format_part
+from interactive3d.runtime.engine.snapshots import digest
 from interactive3d.runtime.view.app import Window
+from interactive3d.runtime.view.orbit import OrbitCamera
 
 
 def click_at(context: imgui.test_engine.TestContext, person, x: float, y: float, held: int = 0) -> None:
@@ -106,3 +108,22 @@ def segmenting(window: Window, context: imgui.test_engine.TestContext, told: dic
     person.until(lambda: studio.worker.latest().step == step + 3, "three steps")
     person.until(lambda: studio.current and studio.scene.state is studio.worker.latest(), "the newest state")
     told["followed"] = studio.scene.selected_count, int(np.sum(studio.scene.mean[:, 1] > 0.1))
+
+
+def step_cameras(window: Window, context: imgui.test_engine.TestContext, told: dict, person) -> None:
+    """Three steps, and the cameras of the newest one from far away."""
+    studio = window.studio
+    person.settle()
+    person.press(imgui.Key.o)
+    studio.camera = OrbitCamera(azimuth=20.0, elevation=30.0, distance=5.0)
+    studio.worker.run(3)
+    person.until(lambda: studio.worker.latest().step == 3 and not studio.worker.running, "three steps")
+    person.settle()
+    told["shown"] = studio.show_step_cameras
+    picture(window, context, "with_cameras")
+    person.press(imgui.Key.o)
+    context.mouse_move_to_pos(person.at(0.97, 0.97))
+    person.settle()
+    told["hidden"] = not studio.show_step_cameras
+    picture(window, context, "without_cameras")
+    told["digest"] = digest(studio.worker.latest())
