@@ -13,12 +13,15 @@ from interactive3d.runtime.view.regions import Region
 
 @dataclass(frozen=True, kw_only=True)
 class Marks:
-    """What the hand has marked and the run knows nothing of: what is selected, what is hidden, a region, a camera path."""
+    """What the hand has marked and the run knows nothing of: what is selected, what is hidden (blobs, refined regions), a region, a camera
+    path.
+    """
 
     selection: PartExpression | None = None
     hidden: PartExpression | None = None
     region: Region | None = None
     path: CameraKeys = field(default_factory=CameraKeys)
+    hidden_regions: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)

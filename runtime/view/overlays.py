@@ -32,6 +32,9 @@ FRUSTUM = 0.16
 SIGHT_STRENGTH = 0.25
 """Of the line from a camera of the optimizer to what it looks at."""
 
+FAINT = 0.3
+"""Strength of the ball about a refined region that is hidden."""
+
 MOST_SHAPES = 6
 """A selection of more shapes than this is shown by its tint alone."""
 
@@ -61,7 +64,9 @@ def lines_of(studio: Studio, projection: Projection, held: Region | None) -> tup
     if studio.show_regions and field is not None:
         for refined in field.regions:
             center, radius = refined.focus
-            add_shape(over, Sphere(center=center, radius=radius), REFINED_COLOR, 1.0)
+            strength = FAINT if refined.name in studio.hidden_regions else 1.0
+            color = (*REFINED_COLOR[:3], strength * REFINED_COLOR[3])
+            add_shape(over, Sphere(center=center, radius=radius), color, 1.0)
     if studio.show_cameras:
         _cameras(studio, over, projection.camera)
     if studio.show_step_cameras:
@@ -73,6 +78,7 @@ def lines_of(studio: Studio, projection: Projection, held: Region | None) -> tup
         *(studio.grid, floor, studio.show_parts, studio.selection, studio.moved is None, target, studio.drag.radius),
         *(region, studio.show_regions, None if field is None else id(field.regions), studio.show_cameras, studio.path),
         None if program is None else id(program.parts),
+        studio.hidden_regions,
         scene.state.cameras if studio.show_step_cameras else None,
     )
     return under, over, key

@@ -40,6 +40,7 @@ class Compare(Enum):
     NOTHING = "nothing"
     PINNED = "a moment that was kept"
     BLOBS = "its blobs"
+    UNREFINED = "itself without refinement"
 
 
 @dataclass(kw_only=True)
@@ -50,6 +51,29 @@ class DragChoice:
     radius: float = 0.15
     steps: int = 80
     only_selected: bool = False
+
+
+class FieldViews:
+    """A state's field with some of its regions hidden. The same field and names give the same object, so that pictures are kept."""
+
+    def __init__(self) -> None:
+        self._made: dict[frozenset[str], tuple[HashGridField, HashGridField]] = {}
+
+    def __call__(self, state: RunState, hidden: frozenset[str]) -> HashGridField | None:
+        """None in stage I. Names of regions that the field does not have are passed over."""
+        field = field_of(state)
+        hidden = hidden & {region.name for region in field.regions} if field is not None else frozenset()
+        if field is None or not hidden:
+            return field
+        kept = self._made.get(hidden)
+        if kept is None or kept[0] is not field:
+            shown = field
+            for name in hidden:
+                shown = shown.toggled(name, False)
+            # Only what the newest field is made into is of use.
+            self._made = {names: pair for names, pair in self._made.items() if pair[0] is field}
+            self._made[hidden] = kept = (field, shown)
+        return kept[1]
 
 
 def field_of(state: RunState) -> HashGridField | None:

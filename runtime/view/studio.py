@@ -34,7 +34,7 @@ from interactive3d.runtime.view.keymap import default_keymap
 from interactive3d.runtime.view.latest import Latest
 from interactive3d.runtime.view.meshes import Mesh
 from interactive3d.runtime.view.orbit import OrbitCamera, Projection
-from interactive3d.runtime.view.project import Compare, DragChoice, Notice, Project, event_steps, field_of
+from interactive3d.runtime.view.project import Compare, DragChoice, FieldViews, Notice, Project, event_steps, field_of
 from interactive3d.runtime.view.regions import Region, RegionKind
 from interactive3d.runtime.view.scene_view import Ball, Hit, Scene, SceneJob, front_depth, make_scene
 from interactive3d.runtime.view.segmenting import Segmenting, mark_at
@@ -85,6 +85,9 @@ class Studio:
         self.show_regions = True
         self.show_cameras = True
         self.show_step_cameras = False
+        self.hidden_regions: frozenset[str] = frozenset()
+        self.compared_regions: frozenset[str] = frozenset()
+        self._fields = FieldViews()
         self.color_tolerance = 0.2
         self.mesh: Mesh | None = None
         self.show_mesh = True
@@ -222,7 +225,13 @@ class Studio:
     @property
     def marks(self) -> Marks:
         """What is marked now."""
-        return Marks(selection=self.selection, hidden=self.hidden, region=self.region, path=self.path)
+        return Marks(
+            selection=self.selection,
+            hidden=self.hidden,
+            region=self.region,
+            path=self.path,
+            hidden_regions=self.hidden_regions,
+        )
 
     def mark(self, marks: Marks) -> None:
         """Exchange what is marked, undoably."""
@@ -231,7 +240,7 @@ class Studio:
 
     def _show_marks(self, marks: Marks) -> None:
         self.selection, self.hidden = marks.selection, marks.hidden
-        self.region, self.path = marks.region, marks.path
+        self.region, self.path, self.hidden_regions = marks.region, marks.path, marks.hidden_regions
 
     def select(self, part: PartExpression | None) -> None:
         """Exchange the selection, undoably."""
@@ -396,7 +405,37 @@ class Studio:
             return self.pinned.model, field_of(self.pinned)
         if self.compare is Compare.BLOBS:
             return self.scene.model, None
+        if self.compare is Compare.UNREFINED and self.region_names:
+            without = self.compared_regions or frozenset(self.region_names)
+            return self.scene.model, self._fields(self.scene.state, without | self.hidden_regions)
         return None
+
+    @property
+    def field(self) -> HashGridField | None:
+        """The field as it is shown, without the regions that are hidden; None in stage I."""
+        return self._fields(self.scene.state, self.hidden_regions)
+
+    @property
+    def region_names(self) -> tuple[str, ...]:
+        """Of what has been refined or edited in the field that is shown."""
+        field = field_of(self.scene.state)
+        return () if field is None else tuple(region.name for region in field.regions)
+
+    def hide_regions(self, names: frozenset[str]) -> None:
+        """Show the field without some of its refined regions; undoably, and the run does not change by it."""
+        self.mark(dataclasses.replace(self.marks, hidden_regions=names))
+
+    def toggle_regions(self) -> None:
+        """Hide everything that was refined, or show it again."""
+        names = frozenset(self.region_names)
+        if not names:
+            self.say("nothing has been refined yet")
+        else:
+            self.hide_regions(frozenset() if self.hidden_regions & names else names)
+
+    def compare_regions(self, *names: str) -> None:
+        """Beside each other: left without these regions (without any, where none is named), right as it is shown."""
+        self.compare, self.compared_regions = Compare.UNREFINED, frozenset(names)
 
     def keep_moment(self) -> None:
         """Compare what comes with what is shown now."""

@@ -1,8 +1,11 @@
 """The command palette: type what you want, press enter. It runs actions, and whole operations written in Sculpt."""
 
+from dataclasses import replace
+
 from imgui_bundle import ImVec2, imgui
 
 from interactive3d.dsl import SculptError, parse_operation
+from interactive3d.dsl.operations import Operation
 from interactive3d.runtime.engine.script import check_context
 from interactive3d.runtime.view.actions import Actions
 from interactive3d.runtime.view.studio import Studio
@@ -16,6 +19,22 @@ def ranked(words: str, candidates: dict[str, str]) -> list[str]:
     parts = words.lower().split()
     found = [name for name, text in candidates.items() if all(p in f"{name} {text}".lower() for p in parts)]
     return sorted(found, key=lambda name: not (parts and candidates[name].lower().startswith(parts[0])))
+
+
+def read_operation(studio: Studio, text: str) -> Operation:
+    """One operation of the language, with the script's parts and views and the scene's names at hand.
+
+    Raises:
+        SculptError: the text is none.
+    """
+    program = studio.project.program
+    context = replace(
+        check_context(),
+        parts=program.parts if program else (),
+        views=program.views if program else (),
+        tags=studio.scene.model.tag_names,
+    )
+    return parse_operation(text, context)
 
 
 class Palette:
@@ -88,18 +107,8 @@ class Palette:
 
     def _operate(self) -> None:
         """The text as one operation of the language."""
-        program = self.studio.project.program
-        context = check_context()
-        import dataclasses
-
-        context = dataclasses.replace(
-            context,
-            parts=program.parts if program else (),
-            views=program.views if program else (),
-            tags=self.studio.scene.model.tag_names,
-        )
         try:
-            operation = parse_operation(self.text, context)
+            operation = read_operation(self.studio, self.text)
         except SculptError as error:
             self.problem = error.diagnostics[0].message
             self._focus = True

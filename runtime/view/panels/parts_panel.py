@@ -2,7 +2,7 @@
 
 from imgui_bundle import ImVec2, icons_fontawesome_6, imgui
 
-from interactive3d.dsl import format_operation
+from interactive3d.dsl import SculptError, format_operation
 from interactive3d.dsl.operations import Axis as MirrorAxis
 from interactive3d.dsl.operations import (
     Duplicate,
@@ -17,7 +17,9 @@ from interactive3d.dsl.operations import (
     Remove,
     Thaw,
 )
+from interactive3d.runtime.engine.stage2 import COUNTED
 from interactive3d.runtime.scene.parts import PartError, part_mask
+from interactive3d.runtime.view.panels.palette import read_operation
 from interactive3d.runtime.view.panels.script_panel import ScriptPanel
 from interactive3d.runtime.view.project import field_of
 from interactive3d.runtime.view.regions import RegionKind
@@ -73,6 +75,7 @@ class PartsPanel:
         self._actions()
         imgui.end_disabled()
         self._region()
+        self._refined()
 
     def _count(self, name: str, part: PartExpression) -> str:
         model = self.studio.scene.model
@@ -232,3 +235,38 @@ class PartsPanel:
         if not studio.worker.running:
             studio.say(f"begins with the next step: {format_operation(operation)}; press space")
         return True
+
+    # -- what was refined -----------------------------------------------------------------------------------------------
+    def _refined(self) -> None:
+        """The field's regions: shown or hidden, compared with and without, taken back."""
+        studio, names = self.studio, self.studio.region_names
+        if not names:
+            return
+        imgui.separator_text("Refined")
+        for name in names:
+            imgui.push_id(name)
+            hidden = name in studio.hidden_regions
+            if imgui.button(f"{fa.ICON_FA_EYE_SLASH if hidden else fa.ICON_FA_EYE}###shown"):
+                studio.hide_regions(studio.hidden_regions ^ {name})
+            imgui.set_item_tooltip("show it" if hidden else "hide it; the run does not change by that")
+            imgui.same_line()
+            if imgui.button(f"{fa.ICON_FA_TABLE_COLUMNS}###compare"):
+                studio.compare_regions(name)
+            imgui.set_item_tooltip("left without it, right with it")
+            imgui.same_line()
+            if imgui.button(f"{fa.ICON_FA_TRASH}###take back"):
+                self.take_back(name)
+            imgui.set_item_tooltip("take back what was refined and edited in this part")
+            imgui.same_line()
+            imgui.text_disabled(name) if hidden else imgui.text(name)
+            imgui.pop_id()
+
+    def take_back(self, name: str) -> bool:
+        """Remove a region, and whatever else was refined in the same part; False where that cannot be said."""
+        part = COUNTED.sub("", name.split(" ", 1)[1])
+        try:
+            operation = read_operation(self.studio, f"remove {part}")
+        except SculptError as error:
+            self.studio.say(f"{name}: {error.diagnostics[0].message}", error=True)
+            return False
+        return self.studio.submit(operation)

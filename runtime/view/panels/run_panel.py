@@ -157,6 +157,10 @@ class RunPanel:
                 imgui.same_line()
                 if imgui.button("Compare with blobs"):
                     studio.compare = Compare.BLOBS
+            if studio.region_names:
+                imgui.same_line()
+                if imgui.button("Compare without refinement"):
+                    studio.compare_regions()
         else:
             if imgui.button("Stop comparing"):
                 studio.compare = Compare.NOTHING

@@ -190,6 +190,11 @@ def draw_hints(studio: Studio, paint: imgui.ImDrawList, origin: tuple[float, flo
         lines.append(f"left: step {studio.pinned.step}, right: step {studio.scene.state.step}")
     elif studio.compare is Compare.BLOBS:
         lines.append(f"left: blobs, right: {right}")
+    elif studio.compare is Compare.UNREFINED and studio.left is not None:
+        lines.append(f"left: without {' and '.join(sorted(studio.compared_regions)) or 'refinement'}, right: with")
+    hidden = sorted(studio.hidden_regions & set(studio.region_names))
+    if hidden:
+        lines.append(f"hidden: {', '.join(hidden)}")
     for line in lines:
         wide = imgui.calc_text_size(line)
         paint.add_rect_filled(ImVec2(x - wide.x - 10, y - 4), ImVec2(x + 4, y + wide.y + 4), rgba(ACCENT, 0.9), 4.0)

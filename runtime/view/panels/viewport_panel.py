@@ -13,7 +13,6 @@ from interactive3d.runtime.view.painter import Look
 from interactive3d.runtime.view.panels.parts_panel import PartsPanel
 from interactive3d.runtime.view.panels.segment_card import MASK_TINT, SegmentCard
 from interactive3d.runtime.view.panels.toolbar import draw_hints, draw_notices, draw_toolbar
-from interactive3d.runtime.view.project import field_of
 from interactive3d.runtime.view.regions import Region
 from interactive3d.runtime.view.scene_view import pick
 from interactive3d.runtime.view.selecting import Combine
@@ -332,7 +331,7 @@ class ViewportPanel:
             backdrop=studio.backdrop,
             moving=self.moving,
             following=studio.worker.running and studio.past is None,
-            field=field_of(scene.state),
+            field=studio.field,
             mesh=mesh,
             other=None if left is None else left[0],
             other_field=None if left is None else left[1],

@@ -36,7 +36,7 @@ from interactive3d.runtime.view.worker import Worker
 
 sys.path.insert(0, str(Path(__file__).parent))
 from scenes import PANELS, closing, features, panels, smoke
-from scenes_more import segmenting, step_cameras
+from scenes_more import refining, segmenting, step_cameras
 
 SCRIPT = """prompt "a blue mushroom"
 seed 7
@@ -48,6 +48,26 @@ part cap = sphere at (0, 0.25, 0) radius 0.45
 at step 2 rotate cap by 10 deg about y
 at step 20 paint cap red
 """
+FIELD_SCRIPT = """prompt "a blue mushroom"
+seed 7
+steps 60
+splats 100 in sphere at (0, 0, 0) radius 0.5
+set distill.rays 512
+set distill.size 64
+set field.levels 5
+set field.capacity 4096
+set field.step 0.03
+set refine.levels 3
+set refine.capacity 4096
+set refine.table_rate 0.2
+set refine.network_rate 0.05
+
+part cap = sphere at (0, 0.25, 0) radius 0.45
+
+at step 1 distill over 40 steps
+"""
+"""Stage II as small as a field can be that still looks like something."""
+
 PATIENCE = 120.0
 SIZE = (1000, 640)
 PANELS_SIZE = (1280, 900)
@@ -69,6 +89,8 @@ def make_session(script: Path) -> tuple[Session, object]:
     program = load_script(script).program
     assert program is not None
     settings = Settings().set("guidance.size", 24).set("camera.batch", 1).set("repair.steps", 2)
+    for path, value in program.settings:
+        settings = settings.set(path, value)
     trainer = Trainer(
         guidance=ReferenceGuidance([("goal", mushroom(300))]),
         prompt=program.prompt or "",
@@ -298,6 +320,7 @@ SCENES = {
     "closing": closing,
     "smoke": smoke,
     "segmenting": segmenting,
+    "refining": refining,
     "step_cameras": step_cameras,
 }
 
@@ -378,7 +401,7 @@ def main(folder: Path, scene: str, seconds: float) -> None:
         close_in_mid_step(folder, told)
     else:
         script = folder / "mushroom.sculpt"
-        script.write_text(SCRIPT)
+        script.write_text(FIELD_SCRIPT if scene == "refining" else SCRIPT)
         session, program = make_session(script)
         studio = Studio(Worker(session), Project(title="mushroom", folder=folder, program=program, script=script))
         show(studio, scene, told, seconds)

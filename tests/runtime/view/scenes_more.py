@@ -1,4 +1,4 @@
-"""Still more that a person does with the window, for ``driver.py``: clicks that are segmented, cameras of the optimizer."""
+"""Still more that a person does with the window, for ``driver.py``: clicks that are segmented, cameras of the optimizer, refined regions."""
 
 import numpy as np
 from imgui_bundle import imgui
@@ -127,3 +127,68 @@ def step_cameras(window: Window, context: imgui.test_engine.TestContext, told: d
     told["hidden"] = not studio.show_step_cameras
     picture(window, context, "without_cameras")
     told["digest"] = digest(studio.worker.latest())
+
+
+def refining(window: Window, context: imgui.test_engine.TestContext, told: dict, person) -> None:
+    """Into stage II, a region refined by hand, hidden, compared, taken back, undone."""
+    studio, key = window.studio, imgui.Key
+    person.settle()
+    studio.grid = studio.show_parts = studio.show_regions = False
+    person.press(key.t)
+    told["nothing_yet"] = studio.notices[-1].text
+    studio.worker.run(42)
+    person.until(lambda: studio.worker.latest().step == 42 and not studio.worker.running, "the field")
+    told["field"] = studio.worker.latest().field is not None
+
+    # A ball in the middle of the object, refined with words.
+    context.set_ref("Parts")
+    context.item_click("Sphere")
+    person.settle()
+    window.parts.refine_prompt, window.parts.refine_steps = "a blue mushroom", 8
+    context.yield_(2)
+    context.item_click("Refine")
+    person.until(lambda: bool(studio.worker.latest().journal), "the refinement in the journal")
+    told["journal"] = [format_operation(op) for op in studio.worker.latest().journal]
+    studio.worker.run(52)
+    person.until(lambda: studio.worker.latest().step == 52 and not studio.worker.running, "the refinement")
+    before = digest(studio.worker.latest())
+    person.settle()
+    told["regions"] = list(studio.region_names)
+    studio.place_region(None)
+    studio.gizmo = type(studio.gizmo).NONE
+    context.set_ref("")
+    context.mouse_move_to_pos(person.at(0.03, 0.97))
+
+    def shoot(name: str) -> None:
+        studio.notices.clear()
+        person.settle()
+        picture(window, context, name)
+
+    told["box"] = [*window.view.origin, *window.view.size]
+    shoot("refined")
+    person.press(key.t)
+    told["hidden"] = sorted(studio.hidden_regions)
+    shoot("unrefined")
+    person.press(key.mod_ctrl | key.z)
+    told["shown_again"] = not studio.hidden_regions
+    context.item_click("//Parts/**/###shown")
+    told["hidden_by_panel"] = sorted(studio.hidden_regions)
+    context.item_click("//Parts/**/###shown")
+    context.item_click("//Timeline/**/Compare without refinement")
+    told["compare"] = studio.compare.name
+    context.mouse_move_to_pos(person.at(0.03, 0.97))
+    shoot("beside")
+    context.item_click("//Timeline/**/Stop comparing")
+    context.item_click("//Parts/**/###compare")
+    told["compared"] = sorted(studio.compared_regions)
+    context.item_click("//Timeline/**/Stop comparing")
+    told["unchanged"] = digest(studio.worker.latest()) == before
+
+    # Taken back, and undone.
+    context.item_click("//Parts/**/###take back")
+    person.until(lambda: not studio.worker.latest().field.field.regions, "the region to go")
+    told["taken_back"] = [format_operation(op) for op in studio.worker.latest().journal][1:]
+    person.settle()
+    person.press(key.mod_ctrl | key.z)
+    person.until(lambda: digest(studio.worker.latest()) == before, "the region to come back")
+    told["undone"] = True

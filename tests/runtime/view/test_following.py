@@ -78,3 +78,27 @@ def test_the_script_and_what_it_uses_are_followed_and_the_command_line_keeps_its
     finally:
         studio.close()
         imgui.destroy_context()
+
+
+def test_another_prior_is_loaded_with_the_runs_settings_and_device(
+    studio: Studio, make_ball: Callable[..., GaussianModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def noted(choice, folder, device, settings, *rest):
+        asked.append((choice.models, folder, device, settings.guidance.size))
+        return make_guidance(choice, folder, device, settings, *rest)
+
+    monkeypatch.setattr("interactive3d.runtime.engine.replan.make_guidance", noted)
+    imgui.create_context()
+    try:
+        panel = ScriptPanel(studio)
+        folder, first = studio.project.folder, studio.project.program
+        write_splats(make_ball(4, count=20), folder / "other.ply")
+        (folder / "script.sculpt").write_text(SCRIPT.replace("goal.ply", "other.ply").replace("size 16", "size 20"))
+        until(panel, lambda: studio.project.program is not first)
+        session = studio.worker.session
+        assert asked == [(("other.ply",), folder, str(session.latest().model.device), 20)]
+    finally:
+        studio.close()
+        imgui.destroy_context()
