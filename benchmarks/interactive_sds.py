@@ -20,7 +20,8 @@ import torch
 
 from interactive3d.dsl.operations import AtStep, Edit, ShapePart, Sphere
 from interactive3d.dsl.program import RepairPolicy
-from interactive3d.runtime.engine.session import Hooks, Session
+from interactive3d.runtime.engine.hooks import Hooks
+from interactive3d.runtime.engine.session import Session
 from interactive3d.runtime.engine.state import RunState
 from interactive3d.runtime.engine.trainer import Trainer
 from interactive3d.runtime.engine.views import zoomed

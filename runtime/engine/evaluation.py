@@ -24,8 +24,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from interactive3d.dsl.program import Program
+from interactive3d.runtime.engine.hooks import Hooks
 from interactive3d.runtime.engine.outputs import picture
-from interactive3d.runtime.engine.session import Hooks, Session
+from interactive3d.runtime.engine.session import Session
 from interactive3d.runtime.engine.stage2 import scene_of
 from interactive3d.runtime.engine.start import begin
 from interactive3d.runtime.engine.state import RunState

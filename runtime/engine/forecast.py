@@ -38,8 +38,9 @@ from interactive3d.dsl.operations import (
 )
 from interactive3d.dsl.program import InitSplats, Program
 from interactive3d.dsl.values import NOW, Every, FromTo
+from interactive3d.runtime.engine.hooks import Hooks
 from interactive3d.runtime.engine.outputs import FPS, PICTURE_SIZE, TURNTABLE_SECONDS, VIDEO_SIZE, picture
-from interactive3d.runtime.engine.session import HISTORY_BYTES, HISTORY_EVERY, Hooks, Session
+from interactive3d.runtime.engine.session import HISTORY_BYTES, HISTORY_EVERY, Session
 from interactive3d.runtime.engine.state import Effect, Metrics, RunState
 from interactive3d.runtime.engine.trainer import StepNotes, Trainer
 from interactive3d.runtime.operations.base import OperationRefused, Term

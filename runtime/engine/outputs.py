@@ -20,7 +20,7 @@ from interactive3d.dsl.operations import (
     RecordTurntable,
     SnapshotImage,
 )
-from interactive3d.runtime.engine.session import Interaction
+from interactive3d.runtime.engine.hooks import Interaction
 from interactive3d.runtime.engine.stage2 import scene_of
 from interactive3d.runtime.engine.state import RunState
 from interactive3d.runtime.field import HashGridField, render_field, save_field

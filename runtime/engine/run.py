@@ -18,10 +18,11 @@ from interactive3d.dsl import Loaded, format_operation, format_program
 from interactive3d.dsl.operations import AddFile, Export, RecordTimelapse, RecordTurntable, SnapshotImage
 from interactive3d.dsl.program import InitMesh, InitSplats, Program
 from interactive3d.runtime.engine.codec import operation_from_json, to_json
+from interactive3d.runtime.engine.hooks import Given, Hooks
 from interactive3d.runtime.engine.outputs import ContactSheet, Timelapses, write_output
 from interactive3d.runtime.engine.replan import Replanned, ReplanRefused, follow
 from interactive3d.runtime.engine.script import load_script
-from interactive3d.runtime.engine.session import Given, Hooks, Session
+from interactive3d.runtime.engine.session import Session
 from interactive3d.runtime.engine.snapshots import digest, load_state, save_state
 from interactive3d.runtime.engine.start import DEFAULT_SEED, begin, first_settings, make_guidance
 from interactive3d.runtime.engine.state import Effect, RunState

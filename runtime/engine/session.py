@@ -34,50 +34,20 @@ from interactive3d.dsl.operations import (
 from interactive3d.dsl.program import Program, RepairPolicy
 from interactive3d.dsl.tidy import tidy_operation
 from interactive3d.runtime.engine import stage2
+from interactive3d.runtime.engine.hooks import Given, Hooks, Interaction
 from interactive3d.runtime.engine.schedule import Schedule
+from interactive3d.runtime.engine.settling import close_term, follow_policy, settle
 from interactive3d.runtime.engine.state import Effect, Entry, Metrics, RunState
 from interactive3d.runtime.engine.trainer import Trainer
 from interactive3d.runtime.operations import apply_edit, repair_after, start_term
-from interactive3d.runtime.operations.base import Environment, OperationRefused, Term
-from interactive3d.runtime.scene.gaussians import GaussianModel
+from interactive3d.runtime.operations.base import OperationRefused, Term
 from interactive3d.runtime.settings import Settings
 
 if TYPE_CHECKING:
-    from interactive3d.runtime.engine.replan import Replanned
+    pass
 
 HISTORY_BYTES = 512 * 2**20
 HISTORY_EVERY = 25
-TOUCHED = "session.touched"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interaction:
-    """One interaction that took effect, with the models before it, right after it, and after its repair where it had one."""
-
-    effect: Effect
-    operation: Operation
-    before: RunState
-    after: RunState
-    repaired: RunState | None = None
-
-
-@dataclass(kw_only=True)
-class Hooks:
-    """What the rim wants to be told. All are called between steps, on the thread that advances."""
-
-    output: Callable[[OutputOperation, RunState], str] = lambda operation, state: (
-        "not written: this session has no folder"
-    )
-    checkpoint: Callable[[RunState, str | None], str] = lambda state, name: "not written: this session has no folder"
-    frame: Callable[[OutputOperation, RunState, bool], None] = lambda operation, state, last: None
-    effect: Callable[[Effect], None] = lambda effect: None
-    ended: Callable[[Operation, RunState], None] = lambda operation, state: None
-    interaction: Callable[[Interaction], None] = lambda interaction: None
-    stepped: Callable[[RunState], None] = lambda state: None
-    pause: Callable[[RunState], None] = lambda state: None
-    boundary: Callable[[], None] = lambda: None
-    """Asked after every step, before anything happens at the boundary that it came to; the script may be exchanged here."""
-    replanned: Callable[["Replanned"], None] = lambda outcome: None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,14 +66,6 @@ class _Kept:
 
     state: RunState
     watched: dict[str, _Watched]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Given:
-    """What a run was given on the command line, which an edit of its script does not change."""
-
-    seed: int | None = None
-    overrides: tuple[tuple[str, str], ...] = ()
 
 
 class Session:
@@ -311,10 +273,10 @@ class Session:
                 state = self._finish_field_term(term, state)
                 continue
             environment = self.trainer.environment(state)
-            model, touched = _finished(term, state.model, environment)
+            model, touched = close_term(term, state.model, environment)
             # A repair settles nothing: what the person changed was settled when it was changed.
             if not isinstance(term.operation, Repair):
-                model = _settled(model, touched)
+                model = settle(model, touched)
             state = dataclasses.replace(state, model=model, terms=tuple(t for t in state.terms if t.key != term.key))
             if term.operation.label:
                 state = dataclasses.replace(state, finished={**state.finished, term.operation.label: state.step})
@@ -382,7 +344,7 @@ class Session:
                 )
             case EditOperation():
                 model, touched, message = apply_edit(operation, state.model, environment)
-                state = dataclasses.replace(state, model=_settled(model, touched))
+                state = dataclasses.replace(state, model=settle(model, touched))
                 begun = state.terms_begun
                 state = self._begin_repair(operation, touched, state, None)
                 return state, message, state.terms[-1].key if state.terms_begun > begun else None
@@ -429,7 +391,7 @@ class Session:
         self, operation: Operation, touched: Bool[Tensor, "n"] | None, state: RunState, replaces: str | None
     ) -> RunState:
         """The default repair that follows an interaction, where the policy and the operation ask for one."""
-        settings = _with_policy(state.settings, self.policy)
+        settings = follow_policy(state.settings, self.policy)
         environment = dataclasses.replace(self.trainer.environment(state), settings=settings)
         repair = repair_after(operation, touched, state.model, environment) if settings.repair.enabled else None
         if repair is None or state.step >= self.trainer.steps:
@@ -486,43 +448,3 @@ class Session:
 
 def _text(operation: Operation) -> str:
     return format_operation(operation)
-
-
-def _finished(
-    term: Term, model: GaussianModel, environment: Environment
-) -> tuple[GaussianModel, Bool[Tensor, "n"] | None]:
-    """The model after a term's last touches, and the rows that the term was about, newborn ones included.
-
-    The rows ride along as a pinned column, for finishing may add and drop rows.
-    """
-    rows = term.trainable(model, environment)
-    if rows is None:
-        return term.finish(model, environment), None
-    ended = term.finish(model.with_columns({TOUCHED: rows}), environment)
-    return ended.without_columns(TOUCHED), ended.columns[TOUCHED]
-
-
-def _settled(model: GaussianModel, rows: Bool[Tensor, "n"] | None) -> GaussianModel:
-    """These rows are as a person wants them: the run's own prompt leaves them alone from now on (`guidance.settled`).
-
-    What concerned every blob settles none, or nothing would be left to optimize.
-    """
-    if rows is None or not bool(rows.any()) or bool(rows.all()):
-        return model
-    return model.with_columns({"settled": model.columns["settled"] | rows})
-
-
-def _with_policy(settings: Settings, policy: RepairPolicy | None) -> Settings:
-    """The script's `repair …` setting is made of the same numbers as the `repair.` settings."""
-    if policy is None:
-        return settings
-    changes: dict[str, object] = {"repair.enabled": policy.enabled}
-    if policy.steps is not None:
-        changes["repair.steps"] = policy.steps
-    if policy.noise is not None:
-        changes["repair.noise_min"], changes["repair.noise_max"] = policy.noise
-    if policy.anchor is not None:
-        changes["repair.anchor"] = policy.anchor
-    for path, value in changes.items():
-        settings = settings.set(path, value)  # type: ignore[arg-type]
-    return settings

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from interactive3d.dsl.operations import Operation
-from interactive3d.runtime.engine.session import HISTORY_EVERY, Hooks
+from interactive3d.runtime.engine.hooks import Hooks
+from interactive3d.runtime.engine.session import HISTORY_EVERY
 from interactive3d.runtime.engine.state import RunState
 
 REMEMBERED = 128

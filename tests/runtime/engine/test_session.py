@@ -48,7 +48,8 @@ from interactive3d.dsl.operations import (
     Stretch,
     Thaw,
 )
-from interactive3d.runtime.engine.session import Hooks, Session
+from interactive3d.runtime.engine.hooks import Hooks
+from interactive3d.runtime.engine.session import Session
 from interactive3d.runtime.engine.snapshots import digest
 from interactive3d.runtime.engine.state import Effect, RunState
 from interactive3d.runtime.engine.trainer import Trainer

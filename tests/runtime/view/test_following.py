@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from imgui_bundle import imgui
 
+from interactive3d.runtime.engine.hooks import Given
 from interactive3d.runtime.engine.script import load_script
-from interactive3d.runtime.engine.session import Given, Session
+from interactive3d.runtime.engine.session import Session
 from interactive3d.runtime.engine.start import begin, make_guidance
 from interactive3d.runtime.output.splat_files import write_splats
 from interactive3d.runtime.scene.gaussians import GaussianModel

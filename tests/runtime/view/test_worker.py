@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from interactive3d.dsl.operations import AllPart, Move, NamedPart, SetValue, ShapePart, Sphere
-from interactive3d.runtime.engine.session import Hooks, Session
+from interactive3d.runtime.engine.hooks import Hooks
+from interactive3d.runtime.engine.session import Session
 from interactive3d.runtime.engine.snapshots import digest
 from interactive3d.runtime.view.history import History, Marked, Marks, Operated
 from interactive3d.runtime.view.keymap import (
