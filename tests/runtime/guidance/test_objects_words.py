@@ -3,9 +3,11 @@
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from interactive3d.runtime.engine.evaluation import read_prompts
 from interactive3d.runtime.guidance.objects.captions import (
     HELD_OUT,
     PROMPTS_50,
@@ -150,3 +152,9 @@ def test_words_import_neither_numba_nor_torch() -> None:
         "sys.exit(any(name in sys.modules for name in ('numba', 'torch', 'numpy')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_file_of_the_benchmark_holds_the_fifty_prompts() -> None:
+    """`interactive3d eval benchmarks/prompts_50.txt` is the evaluation that docs/prior.md reports."""
+    file = Path(__file__).parents[3] / "benchmarks" / "prompts_50.txt"
+    assert read_prompts(file) == [prompt.text for prompt in PROMPTS_50]
