@@ -32,9 +32,16 @@ class SplatRenderer:
         self._array: moderngl.VertexArray | None = None
         self._made_with: int | None = None
         self.ordered = 0
+        self._held: tuple[np.ndarray, np.ndarray] | None = None
 
     def upload(self, packed: Float[np.ndarray, "n 16"], flags: Float[np.ndarray, "n"]) -> None:
-        """Exchange the blobs. Their order must be given anew when their number changes."""
+        """Exchange the blobs; what is there already stays. Their order must be given anew when their number changes.
+
+        A new order comes with every move of the camera, new blobs only with a new state: a million of them are 64 MB to carry.
+        """
+        if self._held is not None and self._held[0] is packed and np.array_equal(self._held[1], flags):
+            return
+        self._held = (packed, flags)
         count = len(packed)
         rows = max(1, -(-count // BLOBS_A_ROW))
         data = np.zeros((rows * BLOBS_A_ROW, 4 * TEXELS_A_BLOB), np.float32)
@@ -53,7 +60,8 @@ class SplatRenderer:
 
     def set_order(self, order: UInt32[np.ndarray, "m"]) -> None:
         """Exchange the drawing order, farthest first. Rows beyond the uploaded ones are left out."""
-        order = order[order < self.count]
+        if len(order) and int(order.max()) >= self.count:
+            order = order[order < self.count]
         rows = max(1, -(-len(order) // ORDERS_A_ROW))
         data = np.zeros(rows * ORDERS_A_ROW, np.uint32)
         data[: len(order)] = order
@@ -133,5 +141,5 @@ class SplatRenderer:
         for held in (self._array, self._corners, self._order, self._blobs):
             if held is not None:
                 held.release()
-        self._array = self._corners = self._order = self._blobs = None
+        self._array = self._corners = self._order = self._blobs = self._held = None
         self.count = self.ordered = 0

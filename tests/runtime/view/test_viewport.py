@@ -20,6 +20,7 @@ from interactive3d.runtime.view.orbit import OrbitCamera, Projection  # noqa: E4
 from interactive3d.runtime.view.packing import depth_order, pack, view_matrix  # noqa: E402
 from interactive3d.runtime.view.painter import Look  # noqa: E402
 from interactive3d.runtime.view.programs import Programs  # noqa: E402
+from interactive3d.runtime.view.splats import SplatRenderer  # noqa: E402
 from interactive3d.runtime.view.viewport import Backdrop, Engine, Frame, Viewport  # noqa: E402
 from interactive3d.shaders import shader_names, shader_paths  # noqa: E402
 
@@ -128,6 +129,33 @@ def test_blobs_with_numbers_that_are_not_finite_are_left_out(context):
     assert np.isfinite(packed).all() and packed[7, 3] == 0.0 and packed[9, 3] == 0.0
     frame = Frame(model=broken, camera=Camera.orbit(0, 0), width=64, height=64)
     assert np.isfinite(shown(context, frame, Engine.OPENGL)).all()
+
+
+def test_a_new_order_does_not_carry_the_blobs_again(context):
+    """A million blobs are 64 MB, and a new order comes with every move of the camera."""
+    renderer = SplatRenderer(context, Programs(context))
+    packed = pack(ball())
+    carried = []
+
+    class Counted:
+        def __init__(self, texture):
+            self.texture, self.size = texture, texture.size
+
+        def write(self, data):
+            carried.append(data)
+            self.texture.write(data)
+
+    renderer.upload(packed, np.zeros(len(packed), np.float32))
+    renderer._blobs = Counted(renderer._blobs)
+    renderer.upload(packed, np.zeros(len(packed), np.float32))
+    assert not carried
+    marked = np.ones(len(packed), np.float32)
+    renderer.upload(packed, marked)
+    assert len(carried) == 1
+    renderer.upload(packed.copy(), marked)
+    assert len(carried) == 2
+    renderer._blobs = renderer._blobs.texture
+    renderer.release()
 
 
 def test_order_is_farthest_first_and_counting_agrees_with_exact_sorting():
