@@ -32,6 +32,9 @@ FRUSTUM = 0.16
 SIGHT_STRENGTH = 0.25
 """Of the line from a camera of the optimizer to what it looks at."""
 
+MOST_POINTS, POINT_LENGTH, POINT_WIDTH, POINT_STRENGTH = 1500, 0.003, 2.5, 0.75
+"""Of blobs that stand out over a field or a mesh: how many are drawn at most, half their length in scene units, pixels, alpha."""
+
 FAINT = 0.3
 """Strength of the ball about a refined region that is hidden."""
 
@@ -67,6 +70,10 @@ def lines_of(studio: Studio, projection: Projection, held: Region | None) -> tup
             strength = FAINT if refined.name in studio.hidden_regions else 1.0
             color = (*REFINED_COLOR[:3], strength * REFINED_COLOR[3])
             add_shape(over, Sphere(center=center, radius=radius), color, 1.0)
+    rows, tint = studio.marked
+    solid = field is not None or (studio.mesh is not None and studio.show_mesh)
+    if solid and rows is not None:
+        _points(over, scene.mean[rows], (*tint[:3], POINT_STRENGTH))
     if studio.show_cameras:
         _cameras(studio, over, projection.camera)
     if studio.show_step_cameras:
@@ -79,6 +86,7 @@ def lines_of(studio: Studio, projection: Projection, held: Region | None) -> tup
         *(region, studio.show_regions, None if field is None else id(field.regions), studio.show_cameras, studio.path),
         None if program is None else id(program.parts),
         studio.hidden_regions,
+        (id(rows), tint) if solid else None,
         scene.state.cameras if studio.show_step_cameras else None,
     )
     return under, over, key
@@ -91,6 +99,13 @@ def _floor(height: float, dark: bool) -> np.ndarray:
     add_grid(batch, height, (1.0, 1.0, 1.0) if dark else (0.0, 0.0, 0.0))
     add_axes(batch, height)
     return batch.table()
+
+
+def _points(over: LineBatch, points: np.ndarray, color: Rgba) -> None:
+    """Blobs that stand out, as points over a field or a mesh, which hide them."""
+    few = points[:: max(1, len(points) // MOST_POINTS)]
+    up = np.array([0.0, POINT_LENGTH, 0.0])
+    over.segments(few - up, few + up, color, POINT_WIDTH)
 
 
 def _pull(pull: Pull | None, studio: Studio, over: LineBatch, projection: Projection) -> object:

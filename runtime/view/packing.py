@@ -1,14 +1,19 @@
-"""Blobs as the splat shader reads them, and their order from back to front. numpy, so that it runs beside the optimizer's torch."""
+"""Blobs as the splat shader reads them, and their order from back to front. numpy, so that it runs beside the optimizer's torch;
+what lies on a graphics card is packed there and carried once.
+"""
 
 import math
 from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, UInt32
+from torch import Tensor
 
 from interactive3d.runtime.scene.camera import Camera
 from interactive3d.runtime.scene.gaussians import GaussianModel
+from interactive3d.runtime.scene.transforms import covariances as device_covariances
 
 BLOBS_A_ROW = 1024
 TEXELS_A_BLOB = 4
@@ -67,6 +72,8 @@ def covariances(model: GaussianModel) -> Float[np.ndarray, "n 3 3"]:
 
 def pack(model: GaussianModel) -> Float[np.ndarray, "n 16"]:
     """Mean and opacity, covariance, a place for flags, colour. Blobs with a number that is not finite get opacity 0."""
+    if model.device.type == "cuda":
+        return to_host(pack_on_device(model))
     packed = np.zeros((len(model), 4 * TEXELS_A_BLOB), np.float32)
     packed[:, 0:3] = model.mean.cpu().numpy()
     packed[:, 3] = model.opacity.cpu().numpy()
@@ -77,6 +84,25 @@ def pack(model: GaussianModel) -> Float[np.ndarray, "n 16"]:
     packed[:, 12:15] = model.color.cpu().numpy()
     packed[~np.isfinite(packed).all(axis=1)] = 0.0
     return packed
+
+
+@torch.no_grad()
+def pack_on_device(model: GaussianModel) -> Float[Tensor, "n 16"]:
+    """As ``pack``, where the model lies."""
+    full = device_covariances(model)
+    packed = torch.zeros(len(model), 4 * TEXELS_A_BLOB, device=model.device)
+    packed[:, 0:3] = model.mean
+    packed[:, 3] = model.opacity
+    packed[:, 4:8] = full[:, (0, 0, 0, 1), (0, 1, 2, 1)]
+    packed[:, 8:10] = full[:, (1, 2), (2, 2)]
+    packed[:, 12:15] = model.color
+    return torch.where(packed.isfinite().all(dim=1, keepdim=True), packed, 0.0)
+
+
+def to_host(packed: Float[Tensor, "n 16"], pinned: bool = True) -> Float[np.ndarray, "n 16"]:
+    """Through page-locked memory, which the graphics card writes by itself; ``make test-gpu`` measures both ways."""
+    there = torch.empty(packed.shape, dtype=packed.dtype, pin_memory=pinned and packed.is_cuda)
+    return there.copy_(packed).numpy()
 
 
 def flags(

@@ -30,6 +30,9 @@ SAME_PLACE = 1e-3
 """Cameras that are nearer to each other than this share of their distance look the same way; what is written is rounded."""
 
 MASK_COLOR = (96, 232, 150)
+MASK_TINT = (96 / 255, 232 / 255, 150 / 255, 0.45)
+"""Colour of the blobs that masks pick out, and its strength."""
+
 MASK_SHARE = 0.45
 """How strongly a mask covers what it lies on; its rim covers it wholly."""
 
@@ -229,7 +232,8 @@ class Segmenting:
         if done is None or done.job is not self._asked:
             return
         if done.problem is not None:
-            self._say(done.problem)
+            # What follows is advice on writing scripts.
+            self._say(done.problem.split(";")[0])
             self._asked = None if self.proposal is None else self.proposal.job
             return
         self.proposal = done

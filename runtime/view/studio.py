@@ -24,20 +24,20 @@ from interactive3d.dsl.operations import (
 )
 from interactive3d.dsl.tidy import tidy_operation
 from interactive3d.runtime.engine.state import RunState
-from interactive3d.runtime.field import HashGridField
 from interactive3d.runtime.output.atomic import write_text
-from interactive3d.runtime.scene.gaussians import GaussianModel
+from interactive3d.runtime.scene.parts import part_mask
 from interactive3d.runtime.view.camera_keys import CameraKeys
 from interactive3d.runtime.view.gestures import Gizmo, Pull, Tool, gizmo_operation
 from interactive3d.runtime.view.history import History, Marked, Marks, Operated
 from interactive3d.runtime.view.keymap import default_keymap
 from interactive3d.runtime.view.latest import Latest
-from interactive3d.runtime.view.meshes import Mesh
-from interactive3d.runtime.view.orbit import OrbitCamera, Projection
-from interactive3d.runtime.view.project import Compare, DragChoice, FieldViews, Notice, Project, event_steps, field_of
+from interactive3d.runtime.view.looking import Looking
+from interactive3d.runtime.view.orbit import Projection
+from interactive3d.runtime.view.part_masks import smallest_part
+from interactive3d.runtime.view.project import DragChoice, Notice, Project, event_steps
 from interactive3d.runtime.view.regions import Region, RegionKind
 from interactive3d.runtime.view.scene_view import Ball, Hit, Scene, SceneJob, front_depth, make_scene
-from interactive3d.runtime.view.segmenting import Segmenting, mark_at
+from interactive3d.runtime.view.segmenting import mark_at
 from interactive3d.runtime.view.selecting import (
     Combine,
     ball,
@@ -49,7 +49,6 @@ from interactive3d.runtime.view.selecting import (
     transformed,
     up_to_depth,
 )
-from interactive3d.runtime.view.viewport import Backdrop
 from interactive3d.runtime.view.worker import Worker
 
 GROW_BY = 0.03
@@ -60,41 +59,24 @@ REST_FACTOR = 4.0
 """While the optimizer runs, evaluating what is selected rests this many times as long as it took."""
 
 
-class Studio:
+class Studio(Looking):
     """See the module's docstring."""
 
     def __init__(self, worker: Worker, project: Project) -> None:
+        super().__init__(make_scene(SceneJob(state=worker.latest())), self.complain)
         self.worker = worker
         self.project = project
-        self.camera = OrbitCamera()
         self.tool = Tool.ORBIT
         self.gizmo = Gizmo.NONE
         self.drag = DragChoice()
         self.pull: Pull | None = None
-        self.moved: np.ndarray | None = None
         self.brush_pixels = 28.0
         self.front_only = False
         self.selection: PartExpression | None = None
         self.hidden: PartExpression | None = None
-        self.backdrop = Backdrop.DARK
-        self.grid = True
-        self.dots = False
-        self.show_parts = True
         self.region: Region | None = None
         self.path = CameraKeys()
-        self.show_regions = True
-        self.show_cameras = True
-        self.show_step_cameras = False
-        self.hidden_regions: frozenset[str] = frozenset()
-        self.compared_regions: frozenset[str] = frozenset()
-        self._fields = FieldViews()
         self.color_tolerance = 0.2
-        self.mesh: Mesh | None = None
-        self.show_mesh = True
-        self.compare = Compare.NOTHING
-        self.pinned: RunState | None = None
-        self.split = 0.5
-        self.past: RunState | None = None
         self.keymap = default_keymap()
         self.history = History(worker.undo, worker.redo)
         self.log: deque[tuple[int, str, str]] = deque(maxlen=2000)
@@ -105,10 +87,8 @@ class Studio:
         self.window_share = 0.0
         """What the window takes of the whole machine, 0 .. 1."""
         self._scenes: Latest[SceneJob, Scene] = Latest(make_scene, "scene")
-        self.scene = make_scene(SceneJob(state=worker.latest()))
         self._asked: SceneJob | None = None
         self._rest_until = 0.0
-        self.segmenting = Segmenting(lambda: self.scene.model, lambda text: self.say(text, error=True))
         self.focus(everything=True)
 
     # -- every frame ----------------------------------------------------------------------------------------------------
@@ -163,13 +143,14 @@ class Studio:
     @property
     def thread_ids(self) -> list[int]:
         """Of the threads that work for the window beside it."""
-        return [self._scenes.thread_id, *self.segmenting.thread_ids]
+        return [self._scenes.thread_id, *self.segmenting.thread_ids, *self.part_masks.thread_ids]
 
     @property
     def has_news(self) -> bool:
         """Whether there is a state that has not been asked for yet, or one that has been got ready."""
         newer = self.past is None and self._asked is not None and self.worker.latest() is not self._asked.state
-        return self._scenes.ready or self.segmenting.ready or (newer and not self._resting)
+        counted = self.part_masks.ready and not self.worker.running
+        return self._scenes.ready or self.segmenting.ready or counted or (newer and not self._resting)
 
     # -- saying ---------------------------------------------------------------------------------------------------------
     def say(self, text: str, error: bool = False) -> None:
@@ -178,6 +159,10 @@ class Studio:
         self.notices = [n for n in self.notices if n.text != text]
         self.notices.append(Notice(text=text, error=error, until=time.monotonic() + seconds))
         self.log.append((self.worker.latest().step, "error" if error else "note", text))
+
+    def complain(self, text: str) -> None:
+        """Say what went wrong."""
+        self.say(text, error=True)
 
     def fail(self, text: str, details: str) -> None:
         """An error that is shown until it is closed."""
@@ -277,8 +262,6 @@ class Studio:
         """A rectangle or a lasso, through the object or on its visible side only."""
         part = lasso(projection, outline)
         if part is not None and self.front_only:
-            from interactive3d.runtime.scene.parts import part_mask
-
             inside = part_mask(part, self.scene.model).cpu().numpy()
             depth = front_depth(self.scene, projection, inside)
             if depth is not None:
@@ -302,18 +285,10 @@ class Studio:
         named = [n for bit, n in enumerate(model.tag_names) if tags >> bit & 1]
         if named:
             return NamedPart(name=min(named, key=lambda n: int(model.tagged(n).sum())))
-        from interactive3d.runtime.scene.parts import PartError, part_mask
-
-        found: list[tuple[int, PartExpression]] = []
-        for part in self.project.program.parts if self.project.program else ():
-            try:
-                mask = part_mask(part, model)
-            except PartError:
-                continue
-            if bool(mask[hit.row]):
-                found.append((int(mask.sum()), part))
-        if found:
-            return min(found, key=lambda pair: pair[0])[1]
+        parts = self.project.program.parts if self.project.program else ()
+        found = smallest_part(parts, model, self.part_masks.masks(model), hit.row)
+        if found is not None:
+            return found
         return ball(hit.point, self.brush_pixels * hit.depth / projection.focal)
 
     def select_color(self, hit: Hit | None, how: Combine) -> None:
@@ -398,29 +373,6 @@ class Studio:
         else:
             self._show_marks(marks)
 
-    @property
-    def left(self) -> tuple[GaussianModel, HashGridField | None] | None:
-        """What is shown left of the dividing line; None where nothing is compared."""
-        if self.compare is Compare.PINNED and self.pinned is not None:
-            return self.pinned.model, field_of(self.pinned)
-        if self.compare is Compare.BLOBS:
-            return self.scene.model, None
-        if self.compare is Compare.UNREFINED and self.region_names:
-            without = self.compared_regions or frozenset(self.region_names)
-            return self.scene.model, self._fields(self.scene.state, without | self.hidden_regions)
-        return None
-
-    @property
-    def field(self) -> HashGridField | None:
-        """The field as it is shown, without the regions that are hidden; None in stage I."""
-        return self._fields(self.scene.state, self.hidden_regions)
-
-    @property
-    def region_names(self) -> tuple[str, ...]:
-        """Of what has been refined or edited in the field that is shown."""
-        field = field_of(self.scene.state)
-        return () if field is None else tuple(region.name for region in field.regions)
-
     def hide_regions(self, names: frozenset[str]) -> None:
         """Show the field without some of its refined regions; undoably, and the run does not change by it."""
         self.mark(dataclasses.replace(self.marks, hidden_regions=names))
@@ -433,26 +385,7 @@ class Studio:
         else:
             self.hide_regions(frozenset() if self.hidden_regions & names else names)
 
-    def compare_regions(self, *names: str) -> None:
-        """Beside each other: left without these regions (without any, where none is named), right as it is shown."""
-        self.compare, self.compared_regions = Compare.UNREFINED, frozenset(names)
-
-    def keep_moment(self) -> None:
-        """Compare what comes with what is shown now."""
-        self.pinned, self.compare = self.scene.state, Compare.PINNED
-
-    # -- looking --------------------------------------------------------------------------------------------------------
-    def focus(self, everything: bool = False) -> None:
-        """Frame the selection, or everything."""
-        target = None if everything else self.scene.selected_ball
-        target = target or self.scene.ball
-        self.camera = self.camera.focused(target.center, target.radius)
-
-    def reset_view(self) -> None:
-        """The first view again."""
-        self.camera = OrbitCamera()
-        self.focus(everything=True)
-
+    # -- the run --------------------------------------------------------------------------------------------------------
     def toggle_run(self) -> None:
         """Start or pause."""
         if not self.project.optimizes:
@@ -493,4 +426,5 @@ class Studio:
         state = self.worker.close()
         self._scenes.close()
         self.segmenting.close()
+        self.part_masks.close()
         return state

@@ -18,7 +18,6 @@ from interactive3d.dsl.operations import (
     Thaw,
 )
 from interactive3d.runtime.engine.stage2 import COUNTED
-from interactive3d.runtime.scene.parts import PartError, part_mask
 from interactive3d.runtime.view.panels.palette import read_operation
 from interactive3d.runtime.view.panels.script_panel import ScriptPanel
 from interactive3d.runtime.view.project import field_of
@@ -43,7 +42,6 @@ class PartsPanel:
         self.noise = (0.02, 0.6)
         self.color = [0.85, 0.12, 0.1]
         self.copy_name = "copy"
-        self._counts: dict[tuple[int, str], int] = {}
         self.focus_prompt = False
 
     def draw(self) -> None:
@@ -57,14 +55,23 @@ class PartsPanel:
         parts += [(name, NamedPart(name=name)) for name in model.tag_names]
         if not parts:
             imgui.text_disabled("no named parts; select with the mouse")
+        studio.part_masks.refresh(model, parts, hurry=not studio.worker.running)
+        pointed = None
         for name, part in parts:
             selected = studio.selection == part
             if imgui.selectable(f"{name}##part", selected)[0]:
                 io = imgui.get_io()
                 how = Combine.ADD if io.key_shift else Combine.SUBTRACT if io.key_ctrl else Combine.REPLACE
                 studio.select_more(part, how)
+            if imgui.is_item_hovered():
+                pointed = name
+                problem = studio.part_masks.problem(name)
+                if problem is not None:
+                    imgui.set_tooltip(problem)
             imgui.same_line(imgui.get_content_region_avail().x - 40)
-            imgui.text_disabled(self._count(name, part))
+            count = studio.part_masks.count(name)
+            imgui.text_disabled("-" if count is None else str(count))
+        studio.pointed_part = pointed
         imgui.separator_text("Selection")
         if studio.selection is None:
             imgui.text_disabled("nothing is selected")
@@ -76,17 +83,6 @@ class PartsPanel:
         imgui.end_disabled()
         self._region()
         self._refined()
-
-    def _count(self, name: str, part: PartExpression) -> str:
-        model = self.studio.scene.model
-        key = (id(model), name)
-        if key not in self._counts:
-            self._counts = {k: v for k, v in self._counts.items() if k[0] == key[0]}
-            try:
-                self._counts[key] = int(part_mask(part, model).sum())
-            except PartError:
-                self._counts[key] = 0
-        return str(self._counts[key])
 
     def _semantic_edit(self) -> None:
         studio = self.studio

@@ -7,7 +7,7 @@ from imgui_bundle import ImVec2, icons_fontawesome_6, imgui
 from interactive3d.runtime.scene.segmenter import segmenter
 from interactive3d.runtime.view.orbit import OrbitCamera, Projection
 from interactive3d.runtime.view.panels.parts_panel import PartsPanel
-from interactive3d.runtime.view.segmenting import MASK_COLOR, Proposal, mask_layer, placed, with_mask
+from interactive3d.runtime.view.segmenting import Proposal, mask_layer, placed, with_mask
 from interactive3d.runtime.view.selecting import Combine
 from interactive3d.runtime.view.studio import Studio
 
@@ -16,8 +16,6 @@ SIDE_SHARE, SMALLEST_SIDE, LARGEST_SIDE = 0.16, 96.0, 200.0
 """Of a view's picture on the card: a share of the viewport's width, within so many pixels."""
 
 MARGIN = 10.0
-MASK_TINT = (*(c / 255.0 for c in MASK_COLOR), 0.45)
-"""Colour of the blobs that the masks pick out, and its strength."""
 
 
 class SegmentCard:

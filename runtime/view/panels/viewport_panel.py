@@ -11,12 +11,11 @@ from interactive3d.runtime.view.orbit import Projection
 from interactive3d.runtime.view.overlays import lines_of
 from interactive3d.runtime.view.painter import Look
 from interactive3d.runtime.view.panels.parts_panel import PartsPanel
-from interactive3d.runtime.view.panels.segment_card import MASK_TINT, SegmentCard
+from interactive3d.runtime.view.panels.segment_card import SegmentCard
 from interactive3d.runtime.view.panels.toolbar import draw_hints, draw_notices, draw_toolbar
 from interactive3d.runtime.view.regions import Region
 from interactive3d.runtime.view.scene_view import pick
 from interactive3d.runtime.view.selecting import Combine
-from interactive3d.runtime.view.splats import TINT
 from interactive3d.runtime.view.studio import Studio
 from interactive3d.runtime.view.theme import ACCENT, rgba
 from interactive3d.runtime.view.viewport import Frame, Viewport
@@ -309,12 +308,9 @@ class ViewportPanel:
         studio, scene = self.studio, self.studio.scene
         projection = self.projection
         moved = studio.moved
-        selected, tint = scene.selected, TINT
-        found = studio.segmenting.proposal
-        if found is not None and found.job.model is scene.model and moved is None:
-            selected, tint = found.rows, MASK_TINT
+        selected, tint = studio.marked
         look = Look(selected=selected, hidden=scene.hidden, moved=moved, dots=studio.dots, tint=tint)
-        key = (id(selected), id(scene.hidden), None if moved is None else moved.tobytes(), studio.dots)
+        key = (id(selected), tint, id(scene.hidden), None if moved is None else moved.tobytes(), studio.dots)
         under, over, overlay = lines_of(studio, projection, self._region_held)
         left = studio.left
         mesh = studio.mesh if studio.show_mesh else None

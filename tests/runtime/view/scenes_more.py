@@ -102,6 +102,18 @@ def segmenting(window: Window, context: imgui.test_engine.TestContext, told: dic
     person.until(lambda: any(p.name == "hat" for p in studio.project.program.parts), "the part")
     told["script"] = studio.project.script.read_text()
 
+    # Pointed at in the panel, its blobs stand out.
+    studio.select(None)
+    context.mouse_move("//Parts/hat##part")
+    person.until(lambda: studio.marked[0] is not None, "the part to stand out")
+    told["pointed"] = studio.pointed_part, int(studio.marked[0].sum())
+    person.settle()
+    picture(window, context, "pointed")
+    context.mouse_move_to_pos(person.at(0.5, 0.9))
+    context.yield_(3)
+    told["not_pointed"] = studio.marked[0] is None
+    person.press(key.mod_ctrl | key.z)
+
     # With a selection of clicks the optimizer goes on, and the selection follows.
     step = studio.worker.latest().step
     studio.worker.run(step + 3)

@@ -222,5 +222,7 @@ def test_in_the_window_masks_are_accepted_painted_undone_and_made_a_part(session
     assert session["selection"].startswith("click (") and session["logged"] == [f"selected {session['selection']}"]
     assert session["selection"] in session["journal"][0] and session["selection"] in session["session"]
     assert session["undone"] and "part hat = click (" in session["script"]
+    name, count = session["pointed"]
+    assert name == "hat" and count > 300 and session["not_pointed"]
     followed, above = session["followed"]
     assert followed > 0.5 * above

@@ -17,7 +17,7 @@ from interactive3d.runtime.scene.transforms import transform_rows  # noqa: E402
 from interactive3d.runtime.view import programs as programs_module  # noqa: E402
 from interactive3d.runtime.view.lines import LineBatch, add_grid, add_part  # noqa: E402
 from interactive3d.runtime.view.orbit import OrbitCamera, Projection  # noqa: E402
-from interactive3d.runtime.view.packing import depth_order, pack, view_matrix  # noqa: E402
+from interactive3d.runtime.view.packing import depth_order, pack, pack_on_device, to_host, view_matrix  # noqa: E402
 from interactive3d.runtime.view.painter import Look  # noqa: E402
 from interactive3d.runtime.view.programs import Programs  # noqa: E402
 from interactive3d.runtime.view.splats import SplatRenderer  # noqa: E402
@@ -129,6 +129,16 @@ def test_blobs_with_numbers_that_are_not_finite_are_left_out(context):
     assert np.isfinite(packed).all() and packed[7, 3] == 0.0 and packed[9, 3] == 0.0
     frame = Frame(model=broken, camera=Camera.orbit(0, 0), width=64, height=64)
     assert np.isfinite(shown(context, frame, Engine.OPENGL)).all()
+
+
+def test_packed_by_torch_as_by_numpy():
+    model = ball()
+    spoiled = model.mean.clone()
+    spoiled[5, 1] = float("nan")
+    model = model.with_columns({"mean": spoiled})
+    found = to_host(pack_on_device(model), pinned=False)
+    assert not found[5].any()
+    np.testing.assert_allclose(found, pack(model), rtol=1e-5, atol=1e-7)  # the order of float32 sums differs
 
 
 def test_a_new_order_does_not_carry_the_blobs_again(context):
