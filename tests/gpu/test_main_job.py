@@ -14,9 +14,14 @@ import pytest
 import torch
 
 from interactive3d.kernels import _library, splat_raster
+from interactive3d.kernels.field_network import SCENE_BOX, GridBatch, field_network
+from interactive3d.kernels.hash_grid import KERNEL as field_kernel
+from interactive3d.kernels.hash_grid import GridLayout
 from interactive3d.kernels.splat_raster import use_implementation
 from interactive3d.runtime.guidance.large import DiffusersGuidance
+from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.settings import Settings
+from interactive3d.runtime.view.packing import pack_on_device, to_host
 from tests.gpu.conftest import table
 from tests.gpu.main_job import measure, stable_diffusion_2_1
 from tests.kernels.splat_cases import random_scene
@@ -67,6 +72,23 @@ def test_the_full_size_architecture_is_stable_diffusion_2_1_s(tokenizer: Any) ->
     assert counts["vae"] == pytest.approx(83.7, abs=0.1)
 
 
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def many_blobs(count: int, device: str) -> GaussianModel:
+    generator = torch.Generator().manual_seed(0)
+    columns = {
+        "mean": torch.randn(count, 3, generator=generator),
+        "log_scale": torch.full((count, 3), -5.0),
+        "rotation": torch.randn(count, 4, generator=generator),
+        "color": torch.rand(count, 3, generator=generator),
+        "logit_opacity": torch.zeros(count),
+    }
+    return GaussianModel.create(**{name: column.to(device) for name, column in columns.items()})
+
+
 def rasterized(device: str, seed: int = 3) -> list[torch.Tensor]:
     scene = random_scene(seed, 2, 128, 128)
     names = ("means", "scales", "rotations", "colors", "opacities", "viewmats", "intrinsics")
@@ -109,6 +131,60 @@ def test_rasterizer_against_gsplat_in_time(row: Row) -> None:
     ratio = times["native"] / times["gsplat"]
     row("rasterizer, our CUDA against gsplat: time", f"{ratio:.2f} times", "1.5 times")
     assert ratio < 1.5
+
+
+def encoding_seconds(device: str, points: int, layout: GridLayout, repeats: int) -> float:
+    """Encoding and network of a field, forward and backward; the best of some."""
+    generator = torch.Generator().manual_seed(0)
+    positions = (torch.rand(points, 3, generator=generator) * 2 - 1).to(device)
+    params = layout.initial(generator).to(device).requires_grad_()
+    everywhere = torch.ones(1, 32, 32, 32, dtype=torch.uint8, device=device)
+    grid = GridBatch(params, everywhere, torch.tensor([SCENE_BOX], device=device), (layout,))
+    best = float("inf")
+    for _ in range(repeats):
+        _wait()
+        started = time.perf_counter()
+        raw = field_network(positions, grid)[0]
+        torch.autograd.grad(raw.square().sum(), params)
+        _wait()
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def test_the_encodings_time_can_be_taken() -> None:
+    layout = GridLayout.create(levels=2, features=2, capacity=64, base_resolution=4)
+    assert 0 < encoding_seconds("cpu", 100, layout, 2) < float("inf")
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_encoding_against_tinycudann_in_time(row: Row) -> None:
+    pytest.importorskip("tinycudann", reason="tinycudann is not installed")
+    layout = GridLayout.create(levels=16, features=2, capacity=1 << 19)
+    assert _library.external(field_kernel, "cuda") is not None
+    with use_implementation("native"):
+        ours = encoding_seconds("cuda", 1 << 20, layout, 20)
+    theirs = encoding_seconds("cuda", 1 << 20, layout, 20)
+    row("encoding and network, our CUDA against tinycudann's encoding: time", f"{ours / theirs:.2f} times", "1.5 times")
+    assert ours / theirs < 1.5
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_the_way_of_the_blobs_to_the_window(row: Row) -> None:
+    """A million blobs from the device to where OpenGL takes them: packed by the processor, or there and carried once."""
+    packed = pack_on_device(many_blobs(1_000_000, "cuda"))
+    times = {}
+    for name, pinned in (("pageable", False), ("page-locked", True)):
+        to_host(packed, pinned)
+        _wait()
+        started = time.perf_counter()
+        for _ in range(10):
+            to_host(packed, pinned)
+        _wait()
+        times[name] = (time.perf_counter() - started) / 10
+        row(f"a million packed blobs to the host, {name}", f"{1000 * times[name]:.1f} ms", "noted")
+    assert times["page-locked"] < 2 * times["pageable"]
 
 
 @pytest.mark.gpu
