@@ -358,12 +358,17 @@ class Viewport:
             self.lines.draw(frame.under, frame.projection)
         self.context.enable(moderngl.BLEND)
         self.context.blend_func = moderngl.ONE, moderngl.ONE_MINUS_SRC_ALPHA
-        self._layer.texture.use(0)
-        split = 0.0
+        shown = [(0, size[0], self._layer)]
         if frame.other is not None and frame.split > 0.0 and self._other is not None:
-            self._other.texture.use(1)
-            split = frame.split
-        self._cover("screen", picture=0, other=1 if split else 0, split=split)
+            line = round(frame.split * size[0])
+            shown = [(0, line, self._other), (line, size[0], self._layer)]
+        for left, right, layer in shown:
+            if right > left:
+                layer.texture.use(0)
+                # A scissor, not a choice in the shader: a software renderer would take both pictures apart for every pixel.
+                self._target.scissor = (left, 0, right - left, size[1])
+                self._cover("screen", picture=0)
+        self._target.scissor = None
         if frame.over is not None:
             self.lines.draw(frame.over, frame.projection)
 
