@@ -75,9 +75,12 @@ class LineRenderer:
         self._array: moderngl.VertexArray | None = None
         self._generation = -1
 
-    def draw(self, batch: LineBatch, projection: Projection) -> None:
-        """Draw over what is there."""
+    def draw(self, batch: LineBatch, projection: Projection, scale: float = 1.0) -> None:
+        """Draw over what is there; ``scale`` widens the lines where pixels are small."""
         table = batch.table()
+        if scale != 1.0:
+            table = table.copy()
+            table[:, 10] *= scale
         if not len(table):
             return
         program = self.programs.get("line")

@@ -133,6 +133,11 @@ def apply_theme() -> None:
         style.set_color_(where, color)
 
 
+def px(length: float) -> float:
+    """A length in pixels of a plain screen, on this one: twice as long where everything is drawn twice as large."""
+    return length * imgui.get_style().font_scale_dpi
+
+
 def rgba(color: ImVec4, alpha: float = 1.0) -> int:
     """A colour for a draw list."""
     return imgui.get_color_u32(ImVec4(color.x, color.y, color.z, color.w * alpha))

@@ -72,6 +72,7 @@ class Frame:
     under: LineBatch | None = None
     over: LineBatch | None = None
     overlay_key: object = None
+    line_scale: float = 1.0
     backdrop: Backdrop = Backdrop.DARK
     moving: bool = False
     following: bool = False
@@ -355,7 +356,7 @@ class Viewport:
         top, bottom, checker = frame.backdrop.value
         self._cover("backdrop", top=top, bottom=bottom, checker=checker, size=(float(size[0]), float(size[1])))
         if frame.under is not None:
-            self.lines.draw(frame.under, frame.projection)
+            self.lines.draw(frame.under, frame.projection, frame.line_scale)
         self.context.enable(moderngl.BLEND)
         self.context.blend_func = moderngl.ONE, moderngl.ONE_MINUS_SRC_ALPHA
         shown = [(0, size[0], self._layer)]
@@ -370,7 +371,7 @@ class Viewport:
                 self._cover("screen", picture=0)
         self._target.scissor = None
         if frame.over is not None:
-            self.lines.draw(frame.over, frame.projection)
+            self.lines.draw(frame.over, frame.projection, frame.line_scale)
 
     def _cover(self, stem: str, **uniforms: object) -> None:
         program = self.programs.get(stem)

@@ -12,6 +12,7 @@ from interactive3d.runtime.output.problems import FileProblem
 from interactive3d.runtime.view.camera_keys import LEAST_SECONDS, CameraKeys
 from interactive3d.runtime.view.orbit import OrbitCamera
 from interactive3d.runtime.view.studio import Studio
+from interactive3d.runtime.view.theme import px
 
 fa = icons_fontawesome_6
 FPS = 30.0
@@ -33,7 +34,7 @@ class CameraPanel:
         """One frame."""
         studio = self.studio
         path = self._held or studio.path
-        half = ImVec2(0.5 * (imgui.get_content_region_avail().x - 8), 0)
+        half = ImVec2(0.5 * (imgui.get_content_region_avail().x - px(8)), 0)
         if imgui.button(f"{fa.ICON_FA_PLUS}  Add this view###add view", half):
             studio.set_path(path.with_key(studio.camera, self.chosen if self.chosen >= 0 else None))
             self.chosen = self.chosen + 1 if self.chosen >= 0 else -1
@@ -124,7 +125,7 @@ class CameraPanel:
 
     def _files(self) -> None:
         studio = self.studio
-        imgui.set_next_item_width(-130)
+        imgui.set_next_item_width(px(-130))
         _, self.file = imgui.input_text("##path file", self.file)
         place = studio.project.folder / Path(self.file.strip() or "camera_path.json")
         imgui.same_line()

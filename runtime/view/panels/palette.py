@@ -9,7 +9,7 @@ from interactive3d.dsl.operations import Operation
 from interactive3d.runtime.engine.script import check_context
 from interactive3d.runtime.view.actions import Actions
 from interactive3d.runtime.view.studio import Studio
-from interactive3d.runtime.view.theme import BAD, grounded
+from interactive3d.runtime.view.theme import BAD, grounded, px
 
 SHOWN = 12
 
@@ -58,8 +58,10 @@ class Palette:
         if not self.shown:
             return
         view = imgui.get_main_viewport()
-        imgui.set_next_window_pos(ImVec2(view.get_center().x, view.pos.y + 90), imgui.Cond_.always, ImVec2(0.5, 0.0))
-        imgui.set_next_window_size(ImVec2(620, 0))
+        imgui.set_next_window_pos(
+            ImVec2(view.get_center().x, view.pos.y + px(90)), imgui.Cond_.always, ImVec2(0.5, 0.0)
+        )
+        imgui.set_next_window_size(ImVec2(px(620), 0))
         flags = imgui.WindowFlags_.no_title_bar | imgui.WindowFlags_.no_docking | imgui.WindowFlags_.no_saved_settings
         with grounded():
             imgui.begin("Command palette", None, flags)
@@ -86,7 +88,7 @@ class Palette:
             keys = ", ".join(self.studio.keymap[name])
             if imgui.selectable(f"{candidates[name]}##{name}", i == self._chosen)[0]:
                 self._do(name)
-            imgui.same_line(480)
+            imgui.same_line(px(480))
             imgui.text_disabled(keys)
         if self.problem:
             imgui.push_text_wrap_pos(0.0)

@@ -24,6 +24,7 @@ from interactive3d.runtime.view.project import field_of
 from interactive3d.runtime.view.regions import RegionKind
 from interactive3d.runtime.view.selecting import Combine
 from interactive3d.runtime.view.studio import Studio
+from interactive3d.runtime.view.theme import px
 
 fa = icons_fontawesome_6
 
@@ -68,7 +69,7 @@ class PartsPanel:
                 problem = studio.part_masks.problem(name)
                 if problem is not None:
                     imgui.set_tooltip(problem)
-            imgui.same_line(imgui.get_content_region_avail().x - 40)
+            imgui.same_line(imgui.get_content_region_avail().x - px(40))
             count = studio.part_masks.count(name)
             imgui.text_disabled("-" if count is None else str(count))
         studio.pointed_part = pointed
@@ -95,7 +96,7 @@ class PartsPanel:
         entered, self.prompt = imgui.input_text_with_hint(
             "##prompt", "a green dragon with red wings", self.prompt, imgui.InputTextFlags_.enter_returns_true
         )
-        imgui.set_next_item_width(-70)
+        imgui.set_next_item_width(px(-70))
         _, self.steps = imgui.slider_int("##edit steps", self.steps, 10, 500, "for %d steps")
         imgui.same_line()
         if (imgui.button("Edit", ImVec2(-1, 0)) or entered) and self.prompt.strip() and studio.selection is not None:
@@ -120,7 +121,7 @@ class PartsPanel:
         part = studio.selection
         imgui.spacing()
         imgui.text_disabled("Do to it")
-        half = ImVec2(0.5 * (imgui.get_content_region_avail().x - 8), 0)
+        half = ImVec2(0.5 * (imgui.get_content_region_avail().x - px(8)), 0)
         if imgui.button(f"{fa.ICON_FA_TRASH}  Remove###Remove", half) and part is not None:
             studio.submit_and_select(Remove(part=part), None)
         imgui.same_line()
@@ -154,7 +155,7 @@ class PartsPanel:
         self._name_it(part)
 
     def _name_it(self, part: PartExpression | None) -> None:
-        imgui.set_next_item_width(0.5 * (imgui.get_content_region_avail().x - 8))
+        imgui.set_next_item_width(0.5 * (imgui.get_content_region_avail().x - px(8)))
         _, self.part_name = imgui.input_text("##selection name", self.part_name)
         imgui.same_line()
         imgui.begin_disabled(self.script.path is None)
@@ -181,7 +182,7 @@ class PartsPanel:
         imgui.same_line()
         if imgui.button("Select###select region"):
             studio.select(region.part)
-        imgui.set_next_item_width(-110)
+        imgui.set_next_item_width(px(-110))
         _, self.part_name = imgui.input_text("##part name", self.part_name)
         imgui.same_line()
         imgui.begin_disabled(self.script.path is None)
@@ -192,7 +193,7 @@ class PartsPanel:
         _, self.refine_prompt = imgui.input_text_with_hint(
             "##refine prompt", "refine with words (or with the run's prompt)", self.refine_prompt
         )
-        imgui.set_next_item_width(-110)
+        imgui.set_next_item_width(px(-110))
         _, self.refine_steps = imgui.slider_int("##refine steps", self.refine_steps, 10, 2000, "for %d steps")
         imgui.same_line()
         if imgui.button("Refine", ImVec2(-1, 0)):

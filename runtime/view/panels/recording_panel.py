@@ -11,7 +11,7 @@ from interactive3d.runtime.scene.camera import Camera, turntable
 from interactive3d.runtime.view.clipboard import ClipboardProblem, copy_png
 from interactive3d.runtime.view.recording import Recording, Rgb, Subject, Timelapse, film, picture
 from interactive3d.runtime.view.studio import Studio
-from interactive3d.runtime.view.theme import MUTED
+from interactive3d.runtime.view.theme import MUTED, px
 
 fa = icons_fontawesome_6
 FORMATS = (".mp4", ".webm", ".gif", " (PNG frames)")
@@ -60,7 +60,7 @@ class RecordingPanel:
                 self.choose(kind)
             imgui.same_line()
         imgui.new_line()
-        imgui.set_next_item_width(-130)
+        imgui.set_next_item_width(px(-130))
         _, self.name = imgui.input_text("##name", self.name)
         imgui.same_line()
         imgui.set_next_item_width(-1)
@@ -77,7 +77,7 @@ class RecordingPanel:
         self._row("background", self._background)
         self._button()
         imgui.separator_text("Picture")
-        half = ImVec2(0.5 * (imgui.get_content_region_avail().x - 8), 0)
+        half = ImVec2(0.5 * (imgui.get_content_region_avail().x - px(8)), 0)
         if imgui.button(f"{fa.ICON_FA_CAMERA}  Save this view###screenshot", half):
             self.screenshot()
         imgui.same_line()
@@ -93,7 +93,7 @@ class RecordingPanel:
     def _row(self, label: str, widget: Callable[[], None]) -> None:
         imgui.align_text_to_frame_padding()
         imgui.text(label)
-        imgui.same_line(100)
+        imgui.same_line(px(100))
         imgui.set_next_item_width(-1)
         widget()
 
@@ -130,9 +130,9 @@ class RecordingPanel:
                 self.start()
             return
         said = f"{going.done} of {going.total}" if going.total else f"{going.done} frames"
-        imgui.progress_bar(going.share, ImVec2(-130, 0), said)
+        imgui.progress_bar(going.share, ImVec2(px(-130), 0), said)
         imgui.same_line()
-        if self.timelapse is not None and imgui.button("Finish", ImVec2(60, 0)):
+        if self.timelapse is not None and imgui.button("Finish", ImVec2(px(60), 0)):
             self.timelapse.end()
         imgui.same_line()
         if imgui.button("Stop", ImVec2(-1, 0)):

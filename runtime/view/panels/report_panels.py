@@ -7,7 +7,7 @@ from imgui_bundle import ImVec2, ImVec4, icons_fontawesome_6, imgui, implot
 
 from interactive3d.runtime.view.keymap import help_groups
 from interactive3d.runtime.view.studio import Studio
-from interactive3d.runtime.view.theme import ACCENT, BAD, GOOD, MUTED, grounded
+from interactive3d.runtime.view.theme import ACCENT, BAD, GOOD, MUTED, grounded, px
 from interactive3d.runtime.view.viewport import Engine, Viewport
 
 fa = icons_fontawesome_6
@@ -34,9 +34,9 @@ class PlotsPanel:
         """One frame."""
         rows = np.array(list(self.studio.curves), np.float64).reshape(-1, 4)
         space = imgui.get_content_region_avail()
-        across = 4 if space.x > 760 else 2
+        across = 4 if space.x > px(760) else 2
         down = 4 // across
-        size = ImVec2((space.x - 8 * (across - 1)) / across, (space.y - 6 * (down - 1)) / down)
+        size = ImVec2((space.x - px(8) * (across - 1)) / across, (space.y - px(6) * (down - 1)) / down)
         step = np.ascontiguousarray(rows[:, 0])
         frames = 1000.0 * np.array(list(self.studio.frame_seconds), np.float64)
         self._plot("loss", step, np.ascontiguousarray(rows[:, 1]), size, smooth=True)
@@ -85,7 +85,7 @@ class LogPanel:
 
     def draw(self) -> None:
         """One frame."""
-        imgui.set_next_item_width(220)
+        imgui.set_next_item_width(px(220))
         _, self.search = imgui.input_text_with_hint(
             "##log search", f"{fa.ICON_FA_MAGNIFYING_GLASS}  search", self.search
         )
@@ -170,7 +170,7 @@ def draw_keys(studio: Studio, shown: bool) -> bool:
     """The window with all keys; whether it stays open."""
     if not shown:
         return False
-    imgui.set_next_window_size(ImVec2(780, 650), imgui.Cond_.appearing)
+    imgui.set_next_window_size(ImVec2(px(780), px(650)), imgui.Cond_.appearing)
     center = imgui.get_main_viewport().get_center()
     imgui.set_next_window_pos(center, imgui.Cond_.appearing, ImVec2(0.5, 0.5))
     with grounded():
@@ -183,7 +183,7 @@ def draw_keys(studio: Studio, shown: bool) -> bool:
             imgui.separator_text(group)
             for keys, meaning in rows:
                 imgui.text_colored(ACCENT, keys)
-                imgui.same_line(170)
+                imgui.same_line(px(170))
                 imgui.push_text_wrap_pos(0.0)
                 imgui.text_unformatted(meaning)
                 imgui.pop_text_wrap_pos()
@@ -199,7 +199,7 @@ def draw_failures(studio: Studio) -> None:
     text, details = studio.failures[0]
     center = imgui.get_main_viewport().get_center()
     imgui.set_next_window_pos(center, imgui.Cond_.appearing, ImVec2(0.5, 0.5))
-    imgui.set_next_window_size(ImVec2(640, 0), imgui.Cond_.appearing)
+    imgui.set_next_window_size(ImVec2(px(640), 0), imgui.Cond_.appearing)
     with grounded():
         visible, still = imgui.begin(
             "Something went wrong", True, imgui.WindowFlags_.no_docking | imgui.WindowFlags_.no_collapse

@@ -16,7 +16,7 @@ from interactive3d.dsl.operations import (
 from interactive3d.runtime.settings import SPECS
 from interactive3d.runtime.view.project import Compare, field_of
 from interactive3d.runtime.view.studio import Studio
-from interactive3d.runtime.view.theme import ACCENT, MUTED, rgba
+from interactive3d.runtime.view.theme import ACCENT, MUTED, px, rgba
 
 fa = icons_fontawesome_6
 ROW = 20.0
@@ -116,7 +116,7 @@ class RunPanel:
         label = f"{fa.ICON_FA_PAUSE}  Pause" if running else f"{fa.ICON_FA_PLAY}  Run"
         imgui.push_style_color(imgui.Col_.button, ACCENT if not running else ImVec4(0.3, 0.31, 0.33, 1.0))
         imgui.push_style_color(imgui.Col_.text, (0.08, 0.08, 0.09, 1.0) if not running else (0.95, 0.95, 0.95, 1.0))
-        if imgui.button(f"{label}###run", ImVec2(92, 0)):
+        if imgui.button(f"{label}###run", ImVec2(px(92), 0)):
             studio.toggle_run()
         imgui.pop_style_color(2)
         imgui.same_line()
@@ -165,7 +165,7 @@ class RunPanel:
             if imgui.button("Stop comparing"):
                 studio.compare = Compare.NOTHING
             imgui.same_line()
-            imgui.set_next_item_width(120)
+            imgui.set_next_item_width(px(120))
             _, studio.split = imgui.slider_float("##split", studio.split, 0.0, 1.0, "")
         if studio.past is not None:
             imgui.same_line()
@@ -180,9 +180,9 @@ class RunPanel:
     def _timeline(self, step: int, steps: int) -> None:
         studio = self.studio
         space = imgui.get_content_region_avail()
-        wide = max(space.x, 50.0)
-        rows = rows_of(self._bars, max(1, round(steps * 6.0 / wide)))
-        tall = max(space.y, 2 * ROW)
+        wide, row_height = max(space.x, 50.0), px(ROW)
+        rows = rows_of(self._bars, max(1, round(px(steps * 6.0) / wide)))
+        tall = max(space.y, 2 * row_height)
         corner = imgui.get_cursor_screen_pos()
         imgui.invisible_button("##timeline", ImVec2(wide, tall))
         hovered = imgui.is_item_hovered()
@@ -196,7 +196,7 @@ class RunPanel:
             corner, ImVec2(corner.x + wide, bottom), imgui.get_color_u32((0.075, 0.08, 0.09, 1.0)), 4.0
         )
         paint.add_rect_filled(corner, ImVec2(x_of(step), bottom), rgba(ACCENT, 0.07), 4.0)
-        tick = nice_tick(steps, wide)
+        tick = nice_tick(steps, wide / px(1))
         for at in range(0, steps + 1, tick):
             x = x_of(at)
             paint.add_line(ImVec2(x, corner.y), ImVec2(x, bottom), imgui.get_color_u32((1.0, 1.0, 1.0, 0.06)))
@@ -207,11 +207,11 @@ class RunPanel:
         mouse = imgui.get_mouse_pos()
         told = None
         for bar, row in zip(self._bars, rows, strict=True):
-            top = corner.y + ROW + row * ROW
-            if top + ROW > bottom:
+            top = corner.y + row_height + row * row_height
+            if top + row_height > bottom:
                 continue
             a = ImVec2(x_of(bar.start), top + 2)
-            b = ImVec2(max(x_of(bar.end), a.x + 6), top + ROW - 3)
+            b = ImVec2(max(x_of(bar.end), a.x + 6), top + row_height - 3)
             inside = hovered and a.x - 2 <= mouse.x <= b.x + 2 and a.y <= mouse.y <= b.y
             paint.add_rect_filled(a, b, rgba(bar.color, 1.0 if inside else 0.8), 3.0)
             if bar.by_hand:

@@ -13,7 +13,7 @@ from interactive3d.runtime.output.atomic import write_text
 from interactive3d.runtime.view.regions import with_part
 from interactive3d.runtime.view.replan import replan
 from interactive3d.runtime.view.studio import Studio
-from interactive3d.runtime.view.theme import BAD, CODE_SIZE, GOOD, MUTED, Fonts
+from interactive3d.runtime.view.theme import BAD, CODE_SIZE, GOOD, MUTED, Fonts, px
 
 fa = icons_fontawesome_6
 Editor = imgui_color_text_edit.TextEditor
@@ -160,7 +160,7 @@ class ScriptPanel:
             self._show(loads(text, check_context(), path=self.path).diagnostics)
         self._mark_line()
         tall = imgui.get_content_region_avail().y
-        below = min(0.32 * tall, 20.0 + 40.0 * len(self.diagnostics)) if self.diagnostics else 0.0
+        below = min(0.32 * tall, px(20) + px(40) * len(self.diagnostics)) if self.diagnostics else 0.0
         if Fonts.code is not None:
             imgui.push_font(Fonts.code, CODE_SIZE)
         self.editor.render("##script", ImVec2(0, tall - below - 4))

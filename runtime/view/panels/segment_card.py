@@ -10,6 +10,7 @@ from interactive3d.runtime.view.panels.parts_panel import PartsPanel
 from interactive3d.runtime.view.segmenting import Proposal, mask_layer, placed, with_mask
 from interactive3d.runtime.view.selecting import Combine
 from interactive3d.runtime.view.studio import Studio
+from interactive3d.runtime.view.theme import px
 
 fa = icons_fontawesome_6
 SIDE_SHARE, SMALLEST_SIDE, LARGEST_SIDE = 0.16, 96.0, 200.0
@@ -70,12 +71,12 @@ class SegmentCard:
         segmenting = self.studio.segmenting
         if not segmenting.active:
             return
-        self._side = min(max(SIDE_SHARE * size[0], SMALLEST_SIDE), LARGEST_SIDE)
-        x = origin[0] + size[0] - self._size[0] - MARGIN
-        y = origin[1] + size[1] - self._size[1] - MARGIN
+        self._side = min(max(SIDE_SHARE * size[0], px(SMALLEST_SIDE)), px(LARGEST_SIDE))
+        x = origin[0] + size[0] - self._size[0] - px(MARGIN)
+        y = origin[1] + size[1] - self._size[1] - px(MARGIN)
         imgui.set_cursor_screen_pos(ImVec2(max(x, origin[0]), max(y, origin[1])))
         imgui.push_style_color(imgui.Col_.child_bg, (0.09, 0.095, 0.11, 0.94))
-        imgui.push_style_var(imgui.StyleVar_.window_padding, ImVec2(8, 8))
+        imgui.push_style_var(imgui.StyleVar_.window_padding, ImVec2(px(8), px(8)))
         flags = imgui.ChildFlags_
         fits = flags.auto_resize_x | flags.auto_resize_y | flags.always_use_window_padding
         imgui.begin_child("masks", ImVec2(0, 0), fits, imgui.WindowFlags_.no_scrollbar)

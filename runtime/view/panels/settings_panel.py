@@ -9,7 +9,7 @@ from interactive3d.dsl.operations import SettingValue
 from interactive3d.dsl.program import SettingSpec
 from interactive3d.runtime.settings import SPECS, Settings
 from interactive3d.runtime.view.studio import Studio
-from interactive3d.runtime.view.theme import ACCENT
+from interactive3d.runtime.view.theme import ACCENT, px
 
 TITLES = {
     "lr": "Step sizes",
@@ -67,7 +67,7 @@ class SettingsPanel:
         """One frame."""
         settings = self.studio.worker.latest().settings
         differing = settings.differing()
-        imgui.set_next_item_width(-150)
+        imgui.set_next_item_width(px(-150))
         _, self.search = imgui.input_text_with_hint(
             "##search", f"{icons_fontawesome_6.ICON_FA_MAGNIFYING_GLASS}  search", self.search
         )
@@ -113,12 +113,12 @@ class SettingsPanel:
             imgui.text(name)
         if imgui.is_item_hovered():
             self._tip(spec)
-        imgui.same_line(max(0.36 * wide, 110.0))
-        imgui.set_next_item_width(-34 if differs else -1)
+        imgui.same_line(max(0.36 * wide, px(110)))
+        imgui.set_next_item_width(px(-34) if differs else -1)
         self._widget(spec, value)
         if differs:
             imgui.same_line()
-            if imgui.button(f"{icons_fontawesome_6.ICON_FA_ROTATE_LEFT}##reset", ImVec2(26, 0)):
+            if imgui.button(f"{icons_fontawesome_6.ICON_FA_ROTATE_LEFT}##reset", ImVec2(px(26), 0)):
                 self.studio.change(spec.path, spec.default)  # type: ignore[arg-type]
             if imgui.is_item_hovered():
                 imgui.set_tooltip(f"back to {spec.default}")

@@ -9,7 +9,7 @@ from interactive3d.dsl.operations import DragMode
 from interactive3d.runtime.view.gestures import Gizmo, Tool
 from interactive3d.runtime.view.project import Compare, field_of
 from interactive3d.runtime.view.studio import GROW_BY, Studio
-from interactive3d.runtime.view.theme import ACCENT, BAD, rgba
+from interactive3d.runtime.view.theme import ACCENT, BAD, px, rgba
 
 fa = icons_fontawesome_6
 
@@ -56,26 +56,26 @@ def ImGuiAccent() -> tuple[float, float, float, float]:
 
 def draw_toolbar(studio: Studio, origin: tuple[float, float], size: tuple[int, int]) -> None:
     """The tools, upper left, and below them what the one in hand can be told."""
-    _floating("tools", origin[0] + 10, origin[1] + 10, lambda: _tools(studio, button_side(size[1])))
-    _floating("options", origin[0] + 66, origin[1] + 10, lambda: _options(studio))
+    _floating("tools", origin[0] + px(10), origin[1] + px(10), lambda: _tools(studio, button_side(size[1])))
+    _floating("options", origin[0] + px(66), origin[1] + px(10), lambda: _options(studio))
 
 
 def button_side(tall: float) -> float:
     """The side of a tool's button: as large as is good to hit, smaller where the viewport is too low for all of them."""
     count = len(TOOLS) + len(GIZMOS) + 2
-    room = (tall - TOOLBAR_REST) / count - TOOL_GAP
-    return max(LEAST_BUTTON, min(imgui.get_frame_height() * 1.25, room))
+    room = (tall - px(TOOLBAR_REST)) / count - px(TOOL_GAP)
+    return max(px(LEAST_BUTTON), min(imgui.get_frame_height() * 1.25, room))
 
 
 def _floating(name: str, x: float, y: float, content: Callable[[], None]) -> None:
     imgui.set_cursor_screen_pos(ImVec2(x, y))
     imgui.push_style_color(imgui.Col_.child_bg, (0.09, 0.095, 0.11, BAR_ALPHA))
-    imgui.push_style_var(imgui.StyleVar_.window_padding, ImVec2(6, 6))
+    imgui.push_style_var(imgui.StyleVar_.window_padding, ImVec2(px(6), px(6)))
     flags = (
         imgui.ChildFlags_.auto_resize_x | imgui.ChildFlags_.auto_resize_y | imgui.ChildFlags_.always_use_window_padding
     )
     imgui.begin_child(name, ImVec2(0, 0), flags, imgui.WindowFlags_.no_scrollbar)
-    imgui.push_style_var(imgui.StyleVar_.item_spacing, ImVec2(6, TOOL_GAP))
+    imgui.push_style_var(imgui.StyleVar_.item_spacing, ImVec2(px(6), px(TOOL_GAP)))
     content()
     imgui.pop_style_var()
     imgui.end_child()
@@ -130,7 +130,7 @@ def _options(studio: Studio) -> None:
         _, studio.front_only = imgui.checkbox("visible side only", studio.front_only)
     elif studio.tool in (Tool.BRUSH, Tool.CLICK):
         imgui.same_line()
-        imgui.set_next_item_width(110)
+        imgui.set_next_item_width(px(110))
         _, studio.brush_pixels = imgui.slider_float("##brush", studio.brush_pixels, 4.0, 160.0, "radius %.0f px")
     elif studio.tool is Tool.COLOR:
         _color_options(studio)
@@ -138,7 +138,7 @@ def _options(studio: Studio) -> None:
 
 def _color_options(studio: Studio) -> None:
     imgui.same_line()
-    imgui.set_next_item_width(130)
+    imgui.set_next_item_width(px(130))
     _, studio.color_tolerance = imgui.slider_float("##within", studio.color_tolerance, 0.02, 1.0, "within %.2f")
 
 
@@ -148,10 +148,10 @@ def _drag_options(studio: Studio) -> None:
         if imgui.radio_button(mode.value, choice.mode is mode):
             choice.mode = mode
         imgui.same_line()
-    imgui.set_next_item_width(120)
+    imgui.set_next_item_width(px(120))
     _, choice.radius = imgui.slider_float("##radius", choice.radius, 0.02, 0.6, "radius %.2f")
     imgui.same_line()
-    imgui.set_next_item_width(110)
+    imgui.set_next_item_width(px(110))
     _, choice.steps = imgui.slider_int("##steps", choice.steps, 5, 400, "%d steps")
     imgui.same_line()
     imgui.begin_disabled(studio.selection is None)
@@ -162,14 +162,14 @@ def _drag_options(studio: Studio) -> None:
 def draw_notices(studio: Studio, paint: imgui.ImDrawList, origin: tuple[float, float], size: tuple[int, int]) -> None:
     """Lines that fade, at the bottom of the picture."""
     now = time.monotonic()
-    y = origin[1] + size[1] - 14.0
+    y = origin[1] + size[1] - px(14)
     for notice in reversed(studio.notices[-4:]):
         left = min(1.0, (notice.until - now) / 0.6)
-        wide = min(size[0] - 60.0, 900.0)
+        wide = min(size[0] - px(60), px(900))
         text_size = imgui.calc_text_size(notice.text, False, wide)
-        y -= text_size.y + 16.0
+        y -= text_size.y + px(16)
         x = origin[0] + 0.5 * (size[0] - text_size.x)
-        low, high = ImVec2(x - 12, y - 6), ImVec2(x + text_size.x + 12, y + text_size.y + 6)
+        low, high = ImVec2(x - px(12), y - px(6)), ImVec2(x + text_size.x + px(12), y + text_size.y + px(6))
         paint.add_rect_filled(low, high, imgui.get_color_u32((0.07, 0.075, 0.09, 0.92 * left)), 6.0)
         if notice.error:
             paint.add_rect(low, high, rgba(BAD, left), 6.0)
@@ -179,7 +179,7 @@ def draw_notices(studio: Studio, paint: imgui.ImDrawList, origin: tuple[float, f
 
 def draw_hints(studio: Studio, paint: imgui.ImDrawList, origin: tuple[float, float], size: tuple[int, int]) -> None:
     """What the picture is: a look at the past, before and after."""
-    x, y = origin[0] + size[0] - 14.0, origin[1] + 12.0
+    x, y = origin[0] + size[0] - px(14), origin[1] + px(12)
     lines = []
     if studio.past is not None:
         lines.append(f"looking at step {studio.past.step}; the run is at {studio.worker.latest().step}")
@@ -197,6 +197,8 @@ def draw_hints(studio: Studio, paint: imgui.ImDrawList, origin: tuple[float, flo
         lines.append(f"hidden: {', '.join(hidden)}")
     for line in lines:
         wide = imgui.calc_text_size(line)
-        paint.add_rect_filled(ImVec2(x - wide.x - 10, y - 4), ImVec2(x + 4, y + wide.y + 4), rgba(ACCENT, 0.9), 4.0)
-        paint.add_text(ImVec2(x - wide.x - 3, y), imgui.get_color_u32((0.08, 0.08, 0.09, 1.0)), line)
-        y += wide.y + 14.0
+        paint.add_rect_filled(
+            ImVec2(x - wide.x - px(10), y - px(4)), ImVec2(x + px(4), y + wide.y + px(4)), rgba(ACCENT, 0.9), 4.0
+        )
+        paint.add_text(ImVec2(x - wide.x - px(3), y), imgui.get_color_u32((0.08, 0.08, 0.09, 1.0)), line)
+        y += wide.y + px(14)

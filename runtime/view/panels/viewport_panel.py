@@ -17,7 +17,7 @@ from interactive3d.runtime.view.regions import Region
 from interactive3d.runtime.view.scene_view import pick
 from interactive3d.runtime.view.selecting import Combine
 from interactive3d.runtime.view.studio import Studio
-from interactive3d.runtime.view.theme import ACCENT, rgba
+from interactive3d.runtime.view.theme import ACCENT, px, rgba
 from interactive3d.runtime.view.viewport import Frame, Viewport
 
 gizmo = imguizmo.im_guizmo
@@ -313,12 +313,15 @@ class ViewportPanel:
         key = (id(selected), tint, id(scene.hidden), None if moved is None else moved.tobytes(), studio.dots)
         under, over, overlay = lines_of(studio, projection, self._region_held)
         left = studio.left
+        # Where the screen has more pixels than the window counts, as on a Mac, the picture gets them all.
+        fine = max(imgui.get_io().display_framebuffer_scale.x, 1.0)
         mesh = studio.mesh if studio.show_mesh else None
         return Frame(
             model=scene.model,
             camera=studio.camera.camera(),
-            width=self.size[0],
-            height=self.size[1],
+            width=round(fine * self.size[0]),
+            height=round(fine * self.size[1]),
+            line_scale=px(fine),
             look=look,
             look_key=key,
             under=under,

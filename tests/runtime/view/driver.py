@@ -36,7 +36,7 @@ from interactive3d.runtime.view.worker import Worker
 
 sys.path.insert(0, str(Path(__file__).parent))
 from scenes import PANELS, closing, features, panels, smoke
-from scenes_more import refining, segmenting, step_cameras
+from scenes_more import high_dpi, refining, segmenting, step_cameras
 
 SCRIPT = """prompt "a blue mushroom"
 seed 7
@@ -71,6 +71,8 @@ at step 1 distill over 40 steps
 PATIENCE = 120.0
 SIZE = (1000, 640)
 PANELS_SIZE = (1280, 900)
+SMALL_SIZE = (780, 490)
+"""As many points as fit the display where each has two pixels a side."""
 
 
 def blobs(shape: Shape, count: int, color: tuple[float, float, float], seed: int) -> GaussianModel:
@@ -321,6 +323,7 @@ SCENES = {
     "smoke": smoke,
     "segmenting": segmenting,
     "refining": refining,
+    "high_dpi": high_dpi,
     "step_cameras": step_cameras,
 }
 
@@ -355,6 +358,9 @@ def show(studio: Studio, scene: str, told: dict, seconds: float) -> Window:
     window = Window(
         studio, config=studio.project.folder / "config", size=PANELS_SIZE if scene == "panels" else SIZE, tests=tests
     )
+    if scene == "high_dpi":
+        window.params.app_window_params.window_geometry.size = SMALL_SIZE
+        window.params.dpi_aware_params.dpi_window_size_factor = 2.0
     errors: set[str] = set()
 
     def look() -> None:

@@ -9,6 +9,7 @@ from interactive3d.dsl.operations import Paint
 from interactive3d.dsl.printer import part as format_part
 from interactive3d.runtime.engine.snapshots import digest
 from interactive3d.runtime.view.app import Window
+from interactive3d.runtime.view.gestures import Tool
 from interactive3d.runtime.view.orbit import OrbitCamera
 
 
@@ -204,3 +205,24 @@ def refining(window: Window, context: imgui.test_engine.TestContext, told: dict,
     person.press(key.mod_ctrl | key.z)
     person.until(lambda: digest(studio.worker.latest()) == before, "the region to come back")
     told["undone"] = True
+
+
+def high_dpi(window: Window, context: imgui.test_engine.TestContext, told: dict, person) -> None:
+    """Everything twice as large: panels one by one, and a click that is segmented."""
+    studio = window.studio
+    imgui.get_io().mouse_draw_cursor = False
+    person.settle()
+    told["scale"] = imgui.get_style().font_scale_dpi
+    studio.tool = Tool.SEGMENT
+    click_at(context, person, 0.5, 0.72)
+    person.until(lambda: studio.segmenting.proposal is not None, "the masks")
+    person.settle()
+    told["count"] = studio.segmenting.proposal.count
+    picture(window, context, "high_dpi")
+    context.item_click("//Object/**/###cancel masks")
+    told["cancelled"] = not studio.segmenting.active
+    for name in ("Settings", "Record", "Cameras", "Plots"):
+        window.show_panel(name)
+    person.settle()
+    picture(window, context, "high_dpi_panels")
+    told["panels"] = sorted(window.failed_panels)

@@ -209,6 +209,25 @@ def test_floor_fades_towards_its_rim():
     assert table[distance > 1.5, 9].max() < table[distance < 0.5, 9].max() / 2
 
 
+def test_lines_are_as_wide_where_pixels_are_small(context):
+    batch = LineBatch()
+    batch.segments(np.array([[-0.5, 0.0, 0.0]]), np.array([[0.5, 0.0, 0.0]]), (1.0, 0.0, 0.0, 1.0), 2.0)
+    shares = []
+    for fine in (1, 2):
+        frame = Frame(
+            model=ball(1),
+            look=Look(hidden=np.ones(1, bool)),
+            camera=Camera.orbit(0.0, 0.0),
+            width=100 * fine,
+            height=100 * fine,
+            line_scale=float(fine),
+            over=batch,
+            backdrop=Backdrop.BLACK,
+        )
+        shares.append(float((shown(context, frame, Engine.OPENGL)[..., 0] > 0.5).mean()))
+    assert shares[0] > 0.0 and abs(shares[1] - shares[0]) < 0.25 * shares[0]
+
+
 def test_every_shader_compiles(context):
     programs = Programs(context)
     for stem in shader_names():

@@ -214,6 +214,13 @@ def test_the_window_opens_shows_the_object_and_closes(tmp_path: Path):
     assert told["turned"] and told["failures"] == [] and told["gl_errors"] == ["GL_NO_ERROR"]
 
 
+@pytest.mark.slow
+def test_where_everything_is_twice_as_large_it_works_the_same(tmp_path: Path):
+    told = drive(tmp_path, "high_dpi")
+    assert told["scale"] == 2.0 and told["count"] > 100 and told["cancelled"] and told["panels"] == []
+    assert told["failures"] == [] and told["gl_errors"] == ["GL_NO_ERROR"]
+
+
 def test_without_a_display_there_is_a_reason(monkeypatch, tmp_path: Path):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
