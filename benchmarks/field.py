@@ -1,6 +1,7 @@
 """Stage II measured: kernel speed against the plain-torch reference, distillation, preview, and the paper's figure 4 a, b, c.
 
     python benchmarks/field.py kernels|distill|preview|mesh|figure4 [--steps N] [--blobs N] [--holes]
+    python benchmarks/field.py figure4 --cells 0.6 --refine-steps 100 300 [--rate 0.1 0.01]
 
 `preview` distils first, and so prints `distill`'s table as well.
 
@@ -9,6 +10,7 @@ seconds divided by the threads, so that other work on the machine does not count
 """
 
 import argparse
+import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -26,7 +28,7 @@ from interactive3d.kernels.volume_render import render_rays
 from interactive3d.runtime.field.baking import bake, mesh_picture
 from interactive3d.runtime.field.convert import UNSEEN, distill
 from interactive3d.runtime.field.distill import psnr_against_splats
-from interactive3d.runtime.field.field import REGION_SIDE, HashGridField, cell_centers
+from interactive3d.runtime.field.field import REGION_SIDE, HashGridField, Region, cell_centers
 from interactive3d.runtime.field.meshing import extract_mesh
 from interactive3d.runtime.field.optimizer import Moments, Rates, adam_step
 from interactive3d.runtime.field.refine import begin_refinement, looked_up, make_region, refine_step, sphere_box
@@ -39,16 +41,21 @@ from interactive3d.runtime.scene.render import render
 from interactive3d.runtime.settings import RefineSettings, Settings
 
 CENTER, BALL = (0.0, 0.1, 0.5), 0.22
-PATTERN = 450.0  # radians a scene unit: checks of 0.007, one and a half of the base field's finest cells
-DENSER = 40  # times as many blobs in the patterned region
-RATES = (0.1, 0.01)  # step sizes of tables and networks in all three
-ZOOM = 0.25  # of the ball's radius, that figure 4's pictures show
+DENSER = 160  # times as many blobs in the patterned region
+RATES = (
+    (0.03, 0.005),
+    (0.1, 0.01),
+    (0.3, 0.03),
+)  # step sizes of tables and networks that each variant of figure 4 may choose from
 PATCH = 48  # side of the pictures that figure 4 is refined on
+DISTANCE = 2.5  # of the cameras from the region's centre
+VARIANTS = ("a: base field alone", "b: the same tables, addressed in the scene's box", "c: part-specific tables")
+PIXELS = 4.0  # across a check: the pictures show the pattern clearly
 FLOPS_PER_INPUT = 2  # a multiplication and an addition
 
 
-def object_blobs(count: int, *, detail: bool, holes: bool = False) -> GaussianModel:
-    """A bumpy coloured ball; with ``detail``, a fine pattern in the refined region, made of many more and smaller blobs there.
+def object_blobs(count: int, *, check: float | None = None, holes: bool = False) -> GaussianModel:
+    """A bumpy coloured ball; with ``check``, squares of that side in the refined region, made of many more and smaller blobs there.
 
     Its blobs lie evenly; with ``holes`` at random, so that ragged holes show the far side: a much harder object.
     """
@@ -64,12 +71,12 @@ def object_blobs(count: int, *, detail: bool, holes: bool = False) -> GaussianMo
     mean = way * radius[:, None]
     color = 0.5 + 0.4 * torch.stack([torch.sin(9 * mean[:, i] + i) for i in range(3)], -1)
     size = torch.full((count,), 1.1 * float(radius.mean()) * (4 * torch.pi / count) ** 0.5 / 2)
-    if detail:
+    if check is not None:
         near = (mean - torch.tensor(CENTER)).norm(dim=-1) < BALL
-        dense = object_blobs(count * DENSER, detail=False)
+        dense = object_blobs(count * DENSER)
         inside = ((dense.mean - torch.tensor(CENTER)).norm(dim=-1) < BALL).nonzero().squeeze(1)
         extra = dense.mean[inside]
-        checks = ((extra[:, 0] * PATTERN).sin() * (extra[:, 1] * PATTERN).sin() > 0).float()
+        checks = ((extra[:, 0] / check).floor() + (extra[:, 1] / check).floor()).remainder(2)
         mean = torch.cat([mean[~near], extra])
         color = torch.cat([color[~near], checks[:, None] * torch.tensor([0.9, 0.8, 0.1]) + 0.05])
         size = torch.cat([size[~near], dense.scale[inside, 0]])
@@ -146,7 +153,7 @@ def _kernel_times(layout: GridLayout, points: int, repeats: int) -> tuple[float,
 
 def distillation(blobs: int, steps: int | None, holes: bool) -> HashGridField:
     """Equation 7 on an object of this many blobs, judged on unseen views."""
-    model, settings = object_blobs(blobs, detail=False, holes=holes), Settings()
+    model, settings = object_blobs(blobs, holes=holes), Settings()
     with Clock() as clock:
         field = distill(model, settings, lambda step, purpose: seeded_generator(0, step, purpose), steps)
     psnr = psnr_against_splats(field, model, list(UNSEEN), 256)
@@ -209,48 +216,64 @@ def mesh(blobs: int, steps: int) -> None:
     )
 
 
-def figure4(blobs: int, steps: int, refine_steps: int) -> None:
+def figure4(blobs: int, steps: int, marks: Sequence[int], cells: float, rates: Sequence[tuple[float, float]]) -> None:
     """The same steps with the base field alone (a), finer tables over the whole scene (b), and part-specific ones (c)."""
-    coarse, fine = object_blobs(blobs, detail=False), object_blobs(blobs, detail=True)
     settings = Settings().set("distill.size", 128).set("distill.rays", 2048)
-    base = distill(coarse, settings, lambda step, purpose: seeded_generator(0, step, purpose), steps)
-    scene = torch.tensor([-1.0, -1.0, -1.0, 2.0, 0.0, 0.0, 0.0, 0.0])
-    chosen = replace(RefineSettings(), table_rate=RATES[0], network_rate=RATES[1])
-    print("| variant | parameters trained | PSNR in the region before | after |")
-    print("| --- | --- | --- | --- |")
-    for label, box in (
-        ("b: the same tables, addressed in the scene's box", scene),
-        ("c: part-specific tables", sphere_box(CENTER, BALL)),
-    ):
-        region = make_region(base, "r", sphere_box(CENTER, BALL), None, chosen, torch.Generator().manual_seed(1))
-        if box is scene:
-            # The same numbers of cells, entries and parameters, but over the scene: only the addresses differ.
-            shape = looked_up(base.occupancy(), cell_centers(scene, REGION_SIDE))
-            region = replace(region, box=scene, shape=shape, mask=shape)
-        state = begin_refinement(base, region)
-        before = _patch_psnr(state.field, fine)
-        for i in range(refine_steps):
-            generator = seeded_generator(1, i, "refine")
-            cameras = _patch_cameras(1, generator)
-            behind = torch.ones(len(cameras), 3)
-            loss = _Towards(render(fine, cameras, PATCH).color.clamp(0, 1))
-            state, _ = refine_step(state, loss, cameras, PATCH, behind, i + 1, chosen, generator, i / refine_steps)
-        print(
-            f"| {label} | {region.layout.size:,} | {before:.1f} dB | {_patch_psnr(state.field, fine):.1f} dB |",
-            flush=True,
-        )
-    field, moments = base, Moments.fresh(base.params)
-    before = _patch_psnr(field, fine)
-    for i in range(refine_steps):
-        generator = seeded_generator(1, i, "refine")
-        cameras = _patch_cameras(1, generator)
-        field, moments = _base_step(
-            field, moments, render(fine, cameras, PATCH).color.clamp(0, 1), cameras, i / refine_steps
-        )
+    base = distill(object_blobs(blobs), settings, lambda step, purpose: seeded_generator(0, step, purpose), steps)
+    check = cells * 2.0 / base.layout.resolutions[-1]
+    fine = object_blobs(blobs, check=check)
+    extent = PATCH * check / PIXELS
     print(
-        f"| a: base field alone | {base.layout.size:,} | {before:.1f} dB | {_patch_psnr(field, fine):.1f} dB |",
-        flush=True,
+        f"checks of {check:.4f} scene units, {cells:g} base cells; before: {_patch_psnr(base, fine, extent):.1f} dB\n"
     )
+    print(
+        "| variant | parameters trained | steps of tables, network | " + " | ".join(f"{n} steps" for n in marks) + " |"
+    )
+    print("| --- | --- | --- |" + " --- |" * len(marks))
+    for variant in VARIANTS:
+        for rate in rates:
+            parameters, reached = _refined(variant, base, fine, extent, marks, rate)
+            shown = " | ".join(f"{psnr:.1f} dB" for psnr in reached)
+            print(f"| {variant} | {parameters:,} | {rate[0]:g}, {rate[1]:g} | {shown} |", flush=True)
+
+
+def _refined(
+    variant: str,
+    base: HashGridField,
+    fine: GaussianModel,
+    extent: float,
+    marks: Sequence[int],
+    rate: tuple[float, float],
+) -> tuple[int, list[float]]:
+    """Parameters, and the PSNR in the region after runs of so many steps each."""
+    chosen = replace(RefineSettings(), table_rate=rate[0], network_rate=rate[1])
+    reached, parameters = [], base.layout.size
+    for steps in marks:
+        field, moments, state = base, Moments.fresh(base.params), None
+        if variant != VARIANTS[0]:
+            state = begin_refinement(base, _region(base, chosen, whole=variant == VARIANTS[1]))
+            parameters = state.field.region("r").layout.size
+        for i in range(steps):
+            generator = seeded_generator(1, i, "refine")
+            cameras = _patch_cameras(1, extent, generator)
+            target = render(fine, cameras, PATCH).color.clamp(0, 1)
+            if state is None:
+                field, moments = _base_step(field, moments, target, cameras, i / steps, rate, generator)
+            else:
+                loss, behind = _Towards(target), torch.ones(len(cameras), 3)
+                state, _ = refine_step(state, loss, cameras, PATCH, behind, i + 1, chosen, generator, i / steps)
+        reached.append(_patch_psnr(field if state is None else state.field, fine, extent))
+    return parameters, reached
+
+
+def _region(base: HashGridField, chosen: RefineSettings, *, whole: bool) -> Region:
+    """The refined ball's tables; with ``whole`` the same numbers of cells, entries and parameters, but addressed in the scene's box."""
+    region = make_region(base, "r", sphere_box(CENTER, BALL), None, chosen, torch.Generator().manual_seed(1))
+    if not whole:
+        return region
+    scene = torch.tensor([-1.0, -1.0, -1.0, 2.0, 0.0, 0.0, 0.0, 0.0])
+    shape = looked_up(base.occupancy(), cell_centers(scene, REGION_SIDE))
+    return replace(region, box=scene, shape=shape, mask=shape)
 
 
 class _Towards:
@@ -265,26 +288,34 @@ class _Towards:
 
 
 def _base_step(
-    field: HashGridField, moments: Moments, target: torch.Tensor, cameras: list[Camera], progress: float
+    field: HashGridField,
+    moments: Moments,
+    target: torch.Tensor,
+    cameras: list[Camera],
+    progress: float,
+    rate: tuple[float, float],
+    generator: torch.Generator,
 ) -> tuple[HashGridField, Moments]:
     leaf = field.params.clone().requires_grad_()
-    pixels = render_trainable(field, *camera_rays(cameras, PATCH, PATCH), base=leaf)
+    origins, directions = camera_rays(cameras, PATCH, PATCH)
+    shifts = torch.rand(len(origins), generator=generator)
+    pixels = render_trainable(field, origins, directions, base=leaf, shifts=shifts)
     color = pixels.color + (1 - pixels.alpha)[:, None]
     (0.5 * (color - target.reshape(-1, 3)).square().mean()).backward()
-    rates = Rates(table=RATES[0], network=RATES[1]).scaled(0.1**progress)
+    rates = Rates(table=rate[0], network=rate[1]).scaled(0.1**progress)
     params, moments = adam_step(field.params, leaf.grad, moments, field.layout, rates)
     return field.with_base(params), moments
 
 
-def _patch_cameras(count: int, generator: torch.Generator) -> list[Camera]:
+def _patch_cameras(count: int, extent: float, generator: torch.Generator) -> list[Camera]:
+    """Cameras around the region's middle whose pictures show so many scene units."""
     turn = torch.rand(count, 2, generator=generator)
-    return [
-        Camera.orbit(float(u) * 20 - 10, float(v) * 20, 2.5, 2.2 * ZOOM * BALL / 2.5 * 57.3, CENTER) for u, v in turn
-    ]
+    fov = 2 * math.degrees(math.atan(extent / 2 / DISTANCE))
+    return [Camera.orbit(float(u) * 20 - 10, float(v) * 20, DISTANCE, fov, CENTER) for u, v in turn]
 
 
-def _patch_psnr(field: HashGridField, model: GaussianModel) -> float:
-    cameras = _patch_cameras(3, torch.Generator().manual_seed(99))
+def _patch_psnr(field: HashGridField, model: GaussianModel, extent: float) -> float:
+    cameras = _patch_cameras(3, extent, torch.Generator().manual_seed(99))
     error = (
         (render_field(field, cameras, PATCH).color - render(model, cameras, PATCH).color.clamp(0, 1)).square().mean()
     )
@@ -298,7 +329,11 @@ def main() -> None:
     parser.add_argument("--holes", action="store_true", help="blobs at random places, with holes between them")
     parser.add_argument("--blobs", type=int, default=10_000)
     parser.add_argument("--steps", type=int, default=None)
-    parser.add_argument("--refine-steps", type=int, default=100)
+    parser.add_argument(
+        "--refine-steps", type=int, nargs="+", default=[100], help="figure4: lengths of the refinements"
+    )
+    parser.add_argument("--cells", type=float, default=1.0, help="figure4: side of a check in cells of the base field")
+    parser.add_argument("--rate", type=float, nargs=2, help="figure4: these step sizes only, of tables and network")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -307,7 +342,13 @@ def main() -> None:
         "distill": lambda: distillation(given.blobs, given.steps, given.holes),
         "preview": lambda: preview(distillation(given.blobs, given.steps, given.holes)),
         "mesh": lambda: mesh(given.blobs, given.steps or 300),
-        "figure4": lambda: figure4(given.blobs, given.steps or 150, given.refine_steps),
+        "figure4": lambda: figure4(
+            given.blobs,
+            given.steps or 150,
+            given.refine_steps,
+            given.cells,
+            RATES if given.rate is None else [tuple(given.rate)],
+        ),
     }
     parts[given.part]()
 

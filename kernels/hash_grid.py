@@ -130,12 +130,12 @@ class GridLayout:
         """Views: table, first layer, its bias, second layer, its bias."""
         return next(reference_field.unpack(self.numbers)).split(params)
 
-    def initial(self, generator: torch.Generator, *, silent: bool = False) -> Float[Tensor, " p"]:
-        """First parameters: tables uniform within 1e-4, layers as torch's Linear would; with ``silent`` the outputs are zero."""
+    def initial(self, generator: torch.Generator) -> Float[Tensor, " p"]:
+        """First parameters: tables uniform within 1e-4, layers as torch's Linear would."""
         params = torch.zeros(self.size)
         table, first, _, second, _ = self.split(params)
         table.copy_((torch.rand(table.shape, generator=generator) * 2 - 1) * 1e-4)
-        for layer in (first,) if silent else (first, second):
+        for layer in (first, second):
             bound = (6.0 / layer.shape[1]) ** 0.5 if layer is first else layer.shape[1] ** -0.5
             layer.copy_((torch.rand(layer.shape, generator=generator) * 2 - 1) * bound)
         return params

@@ -1,6 +1,6 @@
 """AdamW for one grid's flat parameters, as a function from values to values (authors' stage II configuration)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -27,14 +27,18 @@ class Moments:
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """Step sizes of tables and network, and the network's weight decay (decayed tables would forget unseen places)."""
+    """Step sizes of tables and network, and the network's weight decay (decayed tables would forget unseen places).
+
+    ``levels`` are factors of the tables' step size, one for each level, coarsest first; none: 1 for all.
+    """
 
     table: float = 0.01
     network: float = 0.001
     weight_decay: float = 0.0
+    levels: tuple[float, ...] = ()
 
     def scaled(self, factor: float) -> "Rates":
-        return Rates(table=self.table * factor, network=self.network * factor, weight_decay=self.weight_decay)
+        return replace(self, table=self.table * factor, network=self.network * factor)
 
 
 @torch.no_grad()
@@ -53,6 +57,10 @@ def adam_step(
     update /= 1 - BETAS[0] ** count
     cut = layout.table_size
     new = params.clone()
-    new[:cut].sub_(update[:cut], alpha=rates.table)
+    first_row = 0
+    for rows, factor in zip(layout.entries, rates.levels or (1.0,) * len(layout.entries), strict=True):
+        level = slice(first_row * layout.features, (first_row + rows) * layout.features)
+        new[level].sub_(update[level], alpha=rates.table * factor)
+        first_row += rows
     new[cut:].mul_(1 - rates.network * rates.weight_decay).sub_(update[cut:], alpha=rates.network)
     return new, Moments(first=first, second=second, count=count)

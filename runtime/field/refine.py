@@ -35,6 +35,12 @@ FINER = 4.0
 REACH = 0.03
 """Scene units around a region's surface in which it may grow further before its occupancy is looked up again."""
 MARGIN = 1.05  # of the box around a part that is not a sphere
+ACTIVE = 0.5  # bias of a region's hidden units, so that all of them pass gradients from the first step on
+GAIN = 4.0
+"""How many times larger than torch's Linear the first last layer of a region is: a step of its tables then shows at once."""
+TILT = 0.7  # the finest level starts exp(2 x 0.7) times as loud as the coarsest: fine detail is what a region is for
+RESOLVED = 1.0  # pixels: smaller cells learn more slowly
+GRAIN = 2.0**-10  # the first last layer is made of whole multiples of this, so that its sums are exact in any order
 
 
 class PictureLoss(Protocol):
@@ -139,7 +145,7 @@ def make_region(
     region = Region(
         name=name,
         layout=layout,
-        params=layout.initial(generator, silent=True),
+        params=first_parameters(layout, generator),
         box=box,
         shape=cells,
         mask=occupied,
@@ -152,6 +158,27 @@ def make_region(
         shape=cells.to(device),
         mask=occupied.to(device),
     )
+
+
+def first_parameters(layout: GridLayout, generator: torch.Generator) -> Float[Tensor, " p"]:
+    """A region's first parameters: the residual is zero to the bit, and its gradient reaches the tables in the first step.
+
+    Hidden units come in mirrored pairs, relu(b + w x) and relu(b - w x), which the last layer takes with opposite signs. With empty
+    tables the two cancel, whatever the order of the sum; while tables are small the pair is a linear readout of them. (A last layer of
+    zeros would be silent as well, but the tables would have to wait until it has grown.)
+    """
+    params = torch.zeros(layout.size)
+    _, first, bias, second, _ = layout.split(params)
+    pairs, encoded = layout.hidden // 2, layout.encoded
+    loudness = torch.linspace(-TILT, TILT, len(layout.resolutions)) if len(layout.resolutions) > 1 else torch.zeros(1)
+    weights = (torch.rand(pairs, encoded, generator=generator) * 2 - 1) * (6.0 / encoded) ** 0.5
+    weights = weights * loudness.exp().repeat_interleave(layout.features)
+    first[:pairs, :encoded], first[pairs:, :encoded] = weights, -weights
+    bias.fill_(ACTIVE)
+    readout = (torch.rand(OUTPUTS, pairs, generator=generator) * 2 - 1) * GAIN * layout.hidden**-0.5
+    readout = (readout / GRAIN).round() * GRAIN
+    second[:, :pairs], second[:, pairs:] = readout, -readout
+    return params
 
 
 def begin_refinement(field: HashGridField, region: Region) -> RefineState:
@@ -194,12 +221,27 @@ def refine_step(
     else:  # no ray has met the region
         found = None
     found = torch.zeros_like(leaf) if found is None else found
-    rates = Rates(table=settings.table_rate, network=settings.network_rate).scaled(0.1 ** max(0.0, progress))
+    rates = Rates(
+        table=settings.table_rate, network=settings.network_rate, levels=resolved(region, cameras, side)
+    ).scaled(0.1 ** max(0.0, progress))
     params, moments = adam_step(region.params, found, state.moments, region.layout, rates)
     field = field.with_region(replace(region, params=params))
     if number % settings.refresh == 0:
         field = with_refreshed_mask(field, name)
     return replace(state, field=field, moments=moments), value
+
+
+def resolved(region: Region, cameras: Sequence[Camera], side: int) -> tuple[float, ...]:
+    """Factors of the levels' step sizes, 1 for cells that the nearest camera's pictures resolve, in proportion to the cell below.
+
+    What pictures say about finer cells is the noise of which rays have met them; at full steps it would show as grain.
+    """
+    center, _ = region.focus
+    nearest = min(
+        2 * math.dist(camera.position, center) * math.tan(math.radians(camera.fov) / 2) / side for camera in cameras
+    )
+    cells = (float(region.box[3]) / resolution for resolution in region.layout.resolutions)
+    return tuple(min(1.0, cell / (RESOLVED * nearest)) for cell in cells)
 
 
 @torch.no_grad()

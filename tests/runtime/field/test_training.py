@@ -1,18 +1,22 @@
 """Distillation and refinement: they learn, they are deterministic, they change only what they may."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 import torch
 
+from interactive3d.kernels.hash_grid import GridLayout
 from interactive3d.runtime.field.convert import UNSEEN, distill
 from interactive3d.runtime.field.distill import OCCUPIED, picture_side, psnr_against_splats, rate_factor
 from interactive3d.runtime.field.field import HashGridField
+from interactive3d.runtime.field.optimizer import Moments, Rates, adam_step
 from interactive3d.runtime.field.refine import (
     begin_refinement,
     make_region,
     refine_step,
+    resolved,
     sphere_box,
     with_refreshed_mask,
 )
@@ -123,6 +127,51 @@ def test_a_region_puts_matter_where_the_base_has_none_and_its_occupancy_follows(
     emptied = with_refreshed_mask(field.with_region(replace(region, params=params)), "a")
     inside = torch.tensor([[0.0, 0.0, 0.2], [0.0, 0.05, 0.25]])
     assert float(emptied.density_color(inside)[0].max()) < OCCUPIED
+
+
+@pytest.mark.parametrize(("levels", "features", "hidden"), [(1, 1, 32), (4, 2, 32), (8, 8, 64)])
+def test_a_fresh_region_adds_nothing_to_the_bit_yet_its_tables_learn_at_once(
+    levels: int, features: int, hidden: int
+) -> None:
+    field = ball_field()
+    chosen = RefineSettings(levels=levels, features=features, capacity=4096, hidden=hidden)
+    region = make_region(field, "a", sphere_box(CENTER, BALL), None, chosen, torch.Generator().manual_seed(0))
+    points = torch.tensor(CENTER) + (torch.rand(2000, 3, generator=torch.Generator().manual_seed(1)) - 0.5) * BALL
+    leaf = region.params.clone().requires_grad_()
+    raw = field.with_region(region).raw(points, regions={"a": leaf})
+    assert torch.equal(raw.detach(), field.raw(points))
+    weight = torch.randn(raw.shape, generator=torch.Generator().manual_seed(2))
+    table, first, *_ = region.layout.split(torch.autograd.grad(raw, leaf, weight)[0])
+    start = 0
+    for rows in region.layout.entries:
+        assert float(table[start : start + rows].abs().max()) > 0  # every level
+        start += rows
+    assert float(first[:, region.layout.encoded :].abs().max()) > 0  # what the base says is listened to as well
+
+
+def test_cells_that_no_picture_resolves_learn_slowly() -> None:
+    field = ball_field()
+    chosen = RefineSettings(levels=6, capacity=4096)
+    region = make_region(field, "a", sphere_box(CENTER, BALL), None, chosen, torch.Generator().manual_seed(0))
+    near, far = Camera.orbit(0.0, 0.0, 1.0, 20.0, CENTER), Camera.orbit(0.0, 0.0, 2.0, 20.0, CENTER)
+    cells = [2 * BALL / resolution for resolution in region.layout.resolutions]
+    pixel = 2 * 1.0 * math.tan(math.radians(10.0)) / 24
+    assert cells[0] > pixel > cells[-1]
+    assert resolved(region, [far, near], 24) == pytest.approx([min(1.0, cell / pixel) for cell in cells])
+    assert resolved(region, [far], 24)[-1] == pytest.approx(0.5 * resolved(region, [near], 24)[-1])
+    assert resolved(region, [near], 1 << 16) == (1.0,) * 6
+
+
+def test_factors_of_levels_scale_their_tables_steps_and_nothing_else() -> None:
+    layout = GridLayout.create(levels=3, features=2, capacity=64, base_resolution=2, hidden=32)
+    params, gradient = torch.zeros(layout.size), torch.ones(layout.size)
+    rates = Rates(table=0.1, network=0.02)
+    plain, _ = adam_step(params, gradient, Moments.fresh(params), layout, rates)
+    scaled, _ = adam_step(params, gradient, Moments.fresh(params), layout, replace(rates, levels=(1.0, 0.5, 0.0)))
+    table, *network = layout.split(scaled / plain)
+    expected = torch.tensor([1.0, 0.5, 0.0]).repeat_interleave(torch.tensor(layout.entries))
+    assert torch.equal(table, expected[:, None].expand_as(table))
+    assert all(torch.equal(part, torch.ones_like(part)) for part in network)
 
 
 class TowardsField:
