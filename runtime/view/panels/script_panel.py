@@ -10,6 +10,7 @@ from interactive3d.dsl.operations import PartExpression
 from interactive3d.runtime.engine.script import check_context, load_script
 from interactive3d.runtime.engine.watch import stamps
 from interactive3d.runtime.output.atomic import write_text
+from interactive3d.runtime.view.highlight import draw_words
 from interactive3d.runtime.view.regions import with_part
 from interactive3d.runtime.view.replan import replan
 from interactive3d.runtime.view.studio import Studio
@@ -164,6 +165,7 @@ class ScriptPanel:
         if Fonts.code is not None:
             imgui.push_font(Fonts.code, CODE_SIZE)
         self.editor.render("##script", ImVec2(0, tall - below - 4))
+        draw_words(self.editor, "##script")
         if Fonts.code is not None:
             imgui.pop_font()
         if self.diagnostics:

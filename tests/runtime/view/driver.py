@@ -36,7 +36,7 @@ from interactive3d.runtime.view.worker import Worker
 
 sys.path.insert(0, str(Path(__file__).parent))
 from scenes import PANELS, closing, features, panels, smoke
-from scenes_more import high_dpi, refining, segmenting, step_cameras
+from scenes_more import high_dpi, refining, script, segmenting, step_cameras
 
 SCRIPT = """prompt "a blue mushroom"
 seed 7
@@ -323,6 +323,7 @@ SCENES = {
     "smoke": smoke,
     "segmenting": segmenting,
     "refining": refining,
+    "script": script,
     "high_dpi": high_dpi,
     "step_cameras": step_cameras,
 }

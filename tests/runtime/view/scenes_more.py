@@ -226,3 +226,20 @@ def high_dpi(window: Window, context: imgui.test_engine.TestContext, told: dict,
     person.settle()
     picture(window, context, "high_dpi_panels")
     told["panels"] = sorted(window.failed_panels)
+
+
+def script(window: Window, context: imgui.test_engine.TestContext, told: dict, person) -> None:
+    """The script's words in their colours, scrolled too."""
+    imgui.get_io().mouse_draw_cursor = False
+    person.settle()
+    window.show_panel("Script")
+    person.settle()
+    place = imgui.internal.find_window_by_name("Script")
+    told["box"] = [int(v) for v in (place.pos.x, place.pos.y, place.pos.x + place.size.x, place.pos.y + place.size.y)]
+    picture(window, context, "script")
+    window.script.editor.set_text("steps 5\n" * 30 + "at step 4 paint all red  # not red\n")
+    context.yield_(2)
+    window.script.editor.scroll_to_line(30)
+    context.yield_(10)
+    picture(window, context, "scrolled")
+    told["failed"] = sorted(window.failed_panels)
