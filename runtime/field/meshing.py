@@ -24,6 +24,9 @@ AUTO_VIEWS, AUTO_SIDE = 8, 64
 AUTO_SHARE = 0.5  # of the density met where half of the light is gone
 AUTO_LIMITS = (1.0, 400.0)  # scene units; outside, the field is fog or was cut
 PINHOLE = 2  # cells; a hole up to twice as wide in a wall around a cavity is taken for a flaw
+THIN_SHARE, THIN_REACH = 0.35, 2
+"""More than this many cells away from the surface, this share of the found threshold counts: what is thin or half transparent there,
+an antenna, loses less light than a solid and would be missed. Close to the surface the threshold stays, so that solids do not swell."""
 PADDING = 2  # cells around the occupied part, so that every surface closes
 
 
@@ -110,6 +113,23 @@ def sample_volume(field: HashGridField, resolution: int, threshold: float) -> Vo
             edge[axis] = end
             values[tuple(edge)] = -CUT
     return Volume(values=values, origin=origin, cell=cell)
+
+
+def with_thin_parts(volume: Volume) -> Volume:
+    """What a lower threshold would find away from the surface, with its roots: thin parts come out whole, solids keep their shape."""
+    from scipy import ndimage
+
+    touching = np.ones((3, 3, 3), dtype=bool)
+    rise = -math.log(THIN_SHARE)
+    solid, faint = volume.values > 0, volume.values > -rise
+    near = ndimage.binary_dilation(solid, touching, iterations=THIN_REACH)
+    # Grown back to the surface that it stands on.
+    thin = ndimage.binary_dilation(faint & ~near, touching, iterations=THIN_REACH + 1) & faint & ~solid
+    if not thin.any():
+        return volume
+    values = volume.values.copy()
+    values[thin] += np.float16(rise)
+    return replace(volume, values=values)
 
 
 def filled(volume: Volume) -> Volume:
@@ -249,7 +269,10 @@ def extract_mesh(
     level = auto_threshold(field) if threshold is None else threshold
     if not (math.isfinite(level) and level > 0):
         raise NoSurface(f"threshold: expected a density above 0, got {threshold}")
-    vertices, triangles = march_volume(filled(sample_volume(field, resolution, level)))
+    volume = sample_volume(field, resolution, level)
+    if threshold is None:
+        volume = with_thin_parts(volume)
+    vertices, triangles = march_volume(filled(volume))
     vertices, triangles = without_floaters(vertices, triangles, floaters)
     vertices, triangles = simplified(vertices, triangles, faces)
     triangles = outward(vertices, triangles)

@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from interactive3d.runtime.field import render_field
 from interactive3d.runtime.field.baking import bake, cover, mesh_picture, padded, write_mesh
 from interactive3d.runtime.field.convert import UNSEEN, distill
 from interactive3d.runtime.field.meshing import (
+    THIN_SHARE,
     NoSurface,
     TriangleMesh,
+    Volume,
     auto_threshold,
     compacted,
     extract_mesh,
@@ -21,6 +24,7 @@ from interactive3d.runtime.field.meshing import (
     march_volume,
     sample_volume,
     simplified,
+    with_thin_parts,
     without_floaters,
 )
 from interactive3d.runtime.operations.base import seeded_generator
@@ -82,6 +86,22 @@ def test_slabs_are_welded_and_cavities_filled(monkeypatch: pytest.MonkeyPatch) -
     slabs, slab_faces = march_volume(volume)
     assert len(slabs) == len(whole) and len(slab_faces) == len(faces)
     assert trimesh.Trimesh(slabs, slab_faces, process=False).is_watertight
+
+
+def test_a_faint_antenna_comes_out_with_its_bulb_and_the_solid_does_not_swell() -> None:
+    z, y, x = np.meshgrid(*(np.arange(40, dtype=float),) * 3, indexing="ij")
+    aside = np.maximum(abs(z - 20), abs(x - 20))
+    solid = np.clip(8 - np.sqrt((z - 20) ** 2 + (y - 12) ** 2 + (x - 20) ** 2), -4, 4)
+    stem = np.where((aside < 1.5) & (y > 18) & (y < 32), 0.7 * np.log(THIN_SHARE), -4.0)
+    bulb = np.where((aside < 2.5) & (abs(y - 33) < 2.5), 2.0, -4.0)
+    values = np.maximum(np.maximum(solid, stem), bulb).astype(np.float16)
+    volume = Volume(values=values, origin=np.zeros(3), cell=1.0)
+    missed, whole = ndimage.label(values > 0)[1], ndimage.label(with_thin_parts(volume).values > 0)[1]
+    assert (missed, whole) == (2, 1)
+    added = (with_thin_parts(volume).values > 0) & (values <= 0)
+    assert added.any() and aside[added].max() < 6  # the stem, and the root that it stands on
+    only = Volume(values=solid.astype(np.float16), origin=np.zeros(3), cell=1.0)
+    assert np.array_equal(with_thin_parts(only).values, only.values)
 
 
 def test_floaters_go_and_simplification_keeps_to_its_limit(mesh: TriangleMesh) -> None:
