@@ -1,5 +1,6 @@
 """Run controls, and the timeline with the script's events."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from imgui_bundle import ImVec2, ImVec4, icons_fontawesome_6, imgui
@@ -13,13 +14,17 @@ from interactive3d.dsl.operations import (
     SetValue,
     TermOperation,
 )
-from interactive3d.runtime.settings import SPECS
+from interactive3d.dsl.values import After, AtEnd, AtStep, Every, FromTo
+from interactive3d.runtime.settings import SPECS, Settings
 from interactive3d.runtime.view.project import Compare, field_of
 from interactive3d.runtime.view.studio import Studio
 from interactive3d.runtime.view.theme import ACCENT, MUTED, px, rgba
 
 fa = icons_fontawesome_6
 ROW = 20.0
+BEAD_GAP = 9.0
+"""Pixels between two times of an operation that happens again and again, at least."""
+
 COLORS = {
     "edit": ImVec4(0.35, 0.62, 0.95, 1.0),
     "term": ImVec4(0.98, 0.62, 0.17, 1.0),
@@ -31,35 +36,59 @@ COLORS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """An operation on the timeline."""
+    """An operation on the timeline. ``marks`` are the steps of one that happens again and again."""
 
     start: int
     end: int
     text: str
     color: ImVec4
     by_hand: bool
+    marks: tuple[int, ...] = ()
 
 
 def bars(studio: Studio) -> list[Bar]:
-    """Every operation whose step is known, the script's first, then what was done by hand."""
-    program = studio.project.program
+    """Every operation whose step is known by now, the script's first, then what was done by hand."""
+    state, program = studio.worker.latest(), studio.project.program
+    last: int = studio.worker.session.trainer.steps  # type: ignore[attr-defined]
     script = program.operations if program else ()
-    settings = studio.worker.latest().settings
     out = []
-    for by_hand, operations in ((False, script), (True, studio.worker.latest().journal)):
-        for operation in operations:
-            start = getattr(operation.when, "step", getattr(operation.when, "start", None))
-            if not isinstance(start, int):
-                continue
-            end = getattr(operation.when, "end", None)
-            if not isinstance(end, int):
-                steps = getattr(operation, "steps", None)
-                if steps is None and operation.steps_setting in SPECS:
-                    steps = settings.get(operation.steps_setting)  # type: ignore[arg-type]
-                end = start + int(steps or 0)
-            text = format_operation(operation)
-            out.append(Bar(start=start, end=end, text=text, color=COLORS[_kind(operation)], by_hand=by_hand))
+    for index, operation in enumerate((*script, *state.journal)):
+        spans = _span(operation, state.fired.get(index), last, state.settings)
+        if spans is None:
+            continue
+        start, end, marks = spans
+        text, color, by_hand = format_operation(operation), COLORS[_kind(operation)], index >= len(script)
+        out.append(Bar(start=start, end=end, text=text, color=color, by_hand=by_hand, marks=marks))
     return out
+
+
+def _span(
+    operation: Operation, fired: int | None, last: int, settings: Settings
+) -> tuple[int, int, tuple[int, ...]] | None:
+    """First and last step, and the steps between at which something happens; None while it waits for what is not known yet."""
+    match operation.when:
+        case FromTo(start=start, end=end):
+            return start, end, ()
+        case Every(n=n, start=first, end=until):
+            steps = tuple(range(n if first is None else first, (last if until is None else min(until, last)) + 1, n))
+            return (steps[0], steps[-1], steps) if steps else None
+        case AtStep(step=start):
+            pass
+        case AtEnd():
+            start = last
+        case After(step=known):
+            found = known if fired is None else fired
+            if found is None:
+                return None
+            start = found
+        case _:
+            if fired is None:
+                return None
+            start = fired
+    steps_of = getattr(operation, "steps", None)
+    if steps_of is None and operation.steps_setting in SPECS:
+        steps_of = settings.get(operation.steps_setting)  # type: ignore[arg-type]
+    return start, start + int(steps_of or 0), ()
 
 
 def _kind(operation: Operation) -> str:
@@ -105,8 +134,9 @@ class RunPanel:
         steps = studio.worker.session.trainer.steps  # type: ignore[attr-defined]
         state = studio.worker.latest()
         self._controls(state.step, steps)
-        if self._bars_for is not state.journal:
-            self._bars, self._bars_for = bars(studio), state.journal
+        made_of = (studio.project.program, state.journal, state.fired, steps)
+        if self._bars_for != made_of:
+            self._bars, self._bars_for = bars(studio), made_of
         self._timeline(state.step, max(steps, 1))
 
     def _controls(self, step: int, steps: int) -> None:
@@ -210,9 +240,13 @@ class RunPanel:
             top = corner.y + row_height + row * row_height
             if top + row_height > bottom:
                 continue
-            a = ImVec2(x_of(bar.start), top + 2)
+            a = ImVec2(min(x_of(bar.start), corner.x + wide - 6), top + 2)
             b = ImVec2(max(x_of(bar.end), a.x + 6), top + row_height - 3)
             inside = hovered and a.x - 2 <= mouse.x <= b.x + 2 and a.y <= mouse.y <= b.y
+            if bar.marks:
+                self._marks(paint, bar, x_of, 0.5 * (a.y + b.y), inside)
+                told = bar.text if inside else told
+                continue
             paint.add_rect_filled(a, b, rgba(bar.color, 1.0 if inside else 0.8), 3.0)
             if bar.by_hand:
                 paint.add_rect(a, b, imgui.get_color_u32((1.0, 1.0, 1.0, 0.7)), 3.0)
@@ -232,6 +266,16 @@ class RunPanel:
             imgui.set_tooltip(told or f"step {at}: click to look" + ("" if at <= step else ", here: run to it"))
             if imgui.is_mouse_clicked(0):
                 self._go(at, step)
+
+    def _marks(self, paint: imgui.ImDrawList, bar: Bar, x_of: Callable[[float], float], y: float, inside: bool) -> None:
+        """An operation that happens again and again: a thread with a bead for each time."""
+        color = rgba(bar.color, 1.0 if inside else 0.8)
+        paint.add_line(ImVec2(x_of(bar.start), y), ImVec2(x_of(bar.end), y), color, px(1.5))
+        shown = -1e9
+        for step in bar.marks:
+            if x_of(step) - shown >= px(BEAD_GAP):
+                shown = x_of(step)
+                paint.add_circle_filled(ImVec2(shown, y), px(3.5), color)
 
     def _go(self, at: int, step: int) -> None:
         studio = self.studio

@@ -36,7 +36,7 @@ from interactive3d.runtime.view.worker import Worker
 
 sys.path.insert(0, str(Path(__file__).parent))
 from scenes import PANELS, closing, features, panels, smoke
-from scenes_more import high_dpi, refining, script, segmenting, step_cameras
+from scenes_more import high_dpi, layout, refining, script, segmenting, step_cameras
 
 SCRIPT = """prompt "a blue mushroom"
 seed 7
@@ -276,7 +276,7 @@ def soak(window: Window, context: imgui.test_engine.TestContext, told: dict, sec
     person, random_ = Person(window, context), random.Random(5)
     studio, key = window.studio, imgui.Key
     keys = [key.v, key.c, key.r, key.l, key.b, key.k, key.x, key._1, key._2, key._3, key.f, key.g, key.escape, key.h]
-    keys += [key.tab, key.p, key.period]
+    keys += [key.tab, key.p, key.period, key.m, key.m, key.enter, key.t, key.o]
     chords = [
         key.mod_ctrl | key.z,
         key.mod_ctrl | key.y,
@@ -298,6 +298,9 @@ def soak(window: Window, context: imgui.test_engine.TestContext, told: dict, sec
         elif deed < 0.85:
             window.show_panel(random_.choice(PANELS[1:]))
             context.yield_(2)
+        elif deed < 0.88:
+            context.mouse_move_to_pos(person.at(random_.uniform(0.2, 0.8), random_.uniform(0.2, 0.8)))
+            context.mouse_click(0)
         elif deed < 0.92:
             context.mouse_move_to_pos(person.at(0.5, 0.5))
             context.mouse_wheel_y(random_.uniform(-3, 3))
@@ -322,6 +325,7 @@ SCENES = {
     "closing": closing,
     "smoke": smoke,
     "segmenting": segmenting,
+    "layout": layout,
     "refining": refining,
     "script": script,
     "high_dpi": high_dpi,

@@ -11,6 +11,7 @@ from PIL import Image
 from interactive3d.dsl import format_operation
 from interactive3d.dsl.operations import Paint
 from interactive3d.runtime.view.app import Window
+from interactive3d.runtime.view.gestures import Tool
 from interactive3d.runtime.view.orbit import OrbitCamera
 from interactive3d.runtime.view.panels.recording_panel import Film
 from interactive3d.runtime.view.project import Compare
@@ -215,6 +216,23 @@ def panels(window: Window, context: imgui.test_engine.TestContext, told: dict, p
         if name == "keys":
             window.show_keys()
             context.yield_(2)
+    # What comes and goes: masks that wait to be accepted, and something that went wrong.
+    window.palette.shown = False
+    studio.tool = Tool.SEGMENT
+    context.mouse_move_to_pos(person.at(0.5, 0.72))
+    context.mouse_click(0)
+    person.until(lambda: studio.segmenting.proposal is not None, "the masks")
+    context.mouse_move_to_pos(person.at(0.97, 0.97))
+    studio.notices.clear()
+    person.settle()
+    place = imgui.internal.find_window_by_name("Object")
+    _shoot(window, context, folder / "masks.png", place.pos, place.size)
+    studio.segmenting.cancel()
+    studio.fail("lr.position: expected at most 1, got 7", "as Python tells it")
+    context.yield_(4)
+    place = imgui.internal.find_window_by_name("Something went wrong")
+    _shoot(window, context, folder / "failure.png", place.pos, place.size)
+    studio.failures.clear()
     told["panels"] = sorted(p.stem for p in folder.glob("*.png"))
 
 

@@ -1,7 +1,7 @@
 """Still more that a person does with the window, for ``driver.py``: clicks that are segmented, cameras of the optimizer, refined regions."""
 
 import numpy as np
-from imgui_bundle import imgui
+from imgui_bundle import ImVec2, imgui
 from PIL import Image
 
 from interactive3d.dsl import format_operation
@@ -243,3 +243,25 @@ def script(window: Window, context: imgui.test_engine.TestContext, told: dict, p
     context.yield_(10)
     picture(window, context, "scrolled")
     told["failed"] = sorted(window.failed_panels)
+
+
+def layout(window: Window, context: imgui.test_engine.TestContext, told: dict, person) -> None:
+    """Which panels are there and how wide one is; then a panel is closed and the border beside it is pulled."""
+
+    def panel(name: str) -> imgui.internal.Window:
+        return imgui.internal.find_window_by_name(name)
+
+    person.settle()
+    known = window.params.docking_params.dockable_windows
+    told["visible"] = sorted(one.label for one in known if one.is_visible)
+    told["wide"] = panel("Object").size.x
+    window.params.docking_params.dockable_window_of_name("Plots").is_visible = False
+    place = panel("Object")
+    x, y = place.pos.x + place.size.x + 1, place.pos.y + 0.5 * place.size.y
+    context.mouse_move_to_pos(ImVec2(x, y))
+    context.mouse_down(0)
+    context.mouse_move_to_pos(ImVec2(x - 120, y))
+    context.mouse_up(0)
+    person.settle()
+    told["visible_then"] = sorted(one.label for one in known if one.is_visible)
+    told["wide_then"] = panel("Object").size.x

@@ -18,7 +18,7 @@ from interactive3d.runtime.view.actions import Actions
 from interactive3d.runtime.view.keymap import ACTIONS
 from interactive3d.runtime.view.panels.palette import ranked
 from interactive3d.runtime.view.panels.report_panels import smoothed
-from interactive3d.runtime.view.panels.run_panel import Bar, nice_tick, rows_of
+from interactive3d.runtime.view.panels.run_panel import Bar, bars, nice_tick, rows_of
 from interactive3d.runtime.view.panels.settings_panel import TITLES, is_logarithmic, matches, number_format
 from interactive3d.runtime.view.project import Project, event_steps
 from interactive3d.runtime.view.replan import first_difference, replan
@@ -152,3 +152,38 @@ def test_every_action_of_the_keymap_can_be_done(make_run, tmp_path: Path):
     bare.studio = Studio(Worker(Session(trainer, (), state)), Project(title="t", folder=tmp_path))
     assert Actions(bare).names() == {action.name for action in ACTIONS}
     bare.studio.close()
+
+
+TIMED = """at step 1 paint all red
+every 3 steps checkpoint
+every 2 steps from 5 to 9 snapshot "a_{step}.png" from orbit azimuth 0 elevation 0
+lift: at step 2 drag from (0, 0, 0) to (0, 0.2, 0) radius 0.2 rigid over 3 steps
+after lift + 1 steps paint all blue
+when loss < 1e9 paint all gold
+when loss < -1 paint all lime
+at end export splats "end.ply"
+"""
+
+
+def test_the_timeline_has_what_waits_and_what_repeats(make_run, tmp_path: Path):
+    program = program_of(TIMED)
+    trainer, state = make_run(steps=12)
+    studio = Studio(
+        Worker(Session(trainer, program.operations, state)), Project(title="t", folder=tmp_path, program=program)
+    )
+    try:
+        assert next(b for b in bars(studio) if "checkpoint" in b.text).marks == (3, 6, 9, 12)
+        assert next(b for b in bars(studio) if "snapshot" in b.text).marks == (5, 7, 9)
+        assert next(b for b in bars(studio) if "export" in b.text).start == 12
+        assert not any("when loss" in b.text for b in bars(studio)), "nobody knows yet when that will be"
+        after = next(b for b in bars(studio) if b.text.startswith("after lift"))
+        assert after.start == 6
+        studio.worker.step(2)
+        for _ in range(2000):
+            if studio.worker.latest().step == 2 and not studio.worker.running:
+                break
+            threading.Event().wait(0.02)
+        waited = [b for b in bars(studio) if b.text.startswith("when loss")]
+        assert len(waited) == 1 and waited[0].start in (1, 2)
+    finally:
+        studio.close()

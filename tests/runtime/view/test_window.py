@@ -215,6 +215,15 @@ def test_the_window_opens_shows_the_object_and_closes(tmp_path: Path):
 
 
 @pytest.mark.slow
+def test_the_layout_is_remembered(tmp_path: Path):
+    first = drive(tmp_path, "layout")
+    again = drive(tmp_path, "layout")
+    assert "Plots" in first["visible"] and "Plots" not in first["visible_then"]
+    assert again["visible"] == first["visible_then"]
+    assert first["wide_then"] < first["wide"] - 60 and abs(again["wide"] - first["wide_then"]) < 3
+
+
+@pytest.mark.slow
 def test_where_everything_is_twice_as_large_it_works_the_same(tmp_path: Path):
     told = drive(tmp_path, "high_dpi")
     assert told["scale"] == 2.0 and told["count"] > 100 and told["cancelled"] and told["panels"] == []
