@@ -55,6 +55,7 @@ class Actions:
             "add_view": lambda: studio.set_path(studio.path.with_key(studio.camera)),
             "copy_picture": lambda: window.recording.copy_picture(),
             "grid": lambda: setattr(studio, "grid", not studio.grid),
+            "mesh_preview": studio.toggle_mesh,
             "regions": studio.toggle_regions,
             "step_cameras": lambda: setattr(studio, "show_step_cameras", not studio.show_step_cameras),
             "panels": lambda: window.toggle_panels(),

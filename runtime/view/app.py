@@ -347,9 +347,12 @@ class Window:
             _, studio.dots = imgui.menu_item("Blobs as dots", "", studio.dots)
             _, studio.show_parts = imgui.menu_item("Outlines of parts", "", studio.show_parts)
             _, studio.show_regions = imgui.menu_item("Refined regions", "", studio.show_regions)
+            _, studio.show_drags = imgui.menu_item("Drags under way", "", studio.show_drags)
             _, studio.show_cameras = imgui.menu_item("Cameras", "", studio.show_cameras)
             _, studio.show_step_cameras = imgui.menu_item("Cameras of the newest step", "o", studio.show_step_cameras)
-            if studio.mesh is not None:
+            if studio.field is not None and imgui.menu_item("Mesh of the field", "n", studio.previewing)[0]:
+                actions.do("mesh_preview")
+            if studio.mesh is not None and not studio.previewing:
                 _, studio.show_mesh = imgui.menu_item("The mesh itself", "", studio.show_mesh)
             imgui.separator()
             for window in self.params.docking_params.dockable_windows[1:]:

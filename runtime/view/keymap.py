@@ -54,6 +54,7 @@ ACTIONS: tuple[Action, ...] = (
     Action(name="focus", help="frame the selection, or everything", group="View", keys=("f",)),
     Action(name="reset_view", help="reset the view", group="View", keys=("shift+f",)),
     Action(name="grid", help="show the floor", group="View", keys=("g",)),
+    Action(name="mesh_preview", help="show the field's mesh", group="View", keys=("n",)),
     Action(name="regions", help="hide and show what was refined", group="View", keys=("t",)),
     Action(name="step_cameras", help="show the cameras of the newest step", group="View", keys=("o",)),
     Action(name="panels", help="hide the panels", group="View", keys=("tab",)),

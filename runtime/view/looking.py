@@ -7,6 +7,7 @@ import numpy as np
 from interactive3d.runtime.engine.state import RunState
 from interactive3d.runtime.field import HashGridField
 from interactive3d.runtime.scene.gaussians import GaussianModel
+from interactive3d.runtime.view.mesh_preview import MeshPreview
 from interactive3d.runtime.view.meshes import Mesh
 from interactive3d.runtime.view.orbit import OrbitCamera
 from interactive3d.runtime.view.part_masks import PartMasks
@@ -32,13 +33,15 @@ class Looking:
         self.dots = False
         self.show_parts = True
         self.show_regions = True
+        self.show_drags = True
         self.show_cameras = True
         self.show_step_cameras = False
         self.hidden_regions: frozenset[str] = frozenset()
         self.compared_regions: frozenset[str] = frozenset()
         self._fields = FieldViews()
         self.mesh: Mesh | None = None
-        self.show_mesh = True
+        self.show_mesh: bool = True
+        self.mesh_preview = MeshPreview()
         self.compare = Compare.NOTHING
         self.pinned: RunState | None = None
         self.split = 0.5
@@ -65,11 +68,16 @@ class Looking:
         if self.compare is Compare.PINNED and self.pinned is not None:
             return self.pinned.model, field_of(self.pinned)
         if self.compare is Compare.BLOBS:
-            return self.scene.model, None
+            return self.scene.model, self.field if self.previewing else None
         if self.compare is Compare.UNREFINED and self.region_names:
             without = self.compared_regions or frozenset(self.region_names)
             return self.scene.model, self._fields(self.scene.state, without | self.hidden_regions)
         return None
+
+    @property
+    def previewing(self) -> bool:
+        """Whether the mesh that is shown is a preview of the field's."""
+        return self.mesh_preview.shown is not None and self.show_mesh
 
     @property
     def field(self) -> HashGridField | None:

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from interactive3d.dsl.operations import GrowPart, ShapePart, Sphere, UnionPart
+from interactive3d.dsl.operations import Drag, GrowPart, ShapePart, Sphere, UnionPart
 from interactive3d.runtime.engine.outputs import camera_of
 from interactive3d.runtime.scene.camera import Camera
 from interactive3d.runtime.view.gestures import Pull
@@ -23,6 +23,7 @@ SOURCE_COLOR: Rgba = (1.0, 1.0, 1.0, 0.85)
 REGION_COLOR: Rgba = (0.95, 0.35, 0.75, 0.95)
 REFINED_COLOR: Rgba = (0.45, 0.95, 0.65, 0.7)
 CAMERA_COLOR: Rgba = (0.95, 0.85, 0.35, 0.8)
+DRAG_COLOR: Rgba = (0.98, 0.78, 0.35, 0.75)
 STEP_COLOR: Rgba = (0.85, 0.55, 1.0, 0.9)
 VIEW_COLOR: Rgba = (0.6, 0.8, 0.95, 0.7)
 PATH_POINTS = 96
@@ -80,12 +81,18 @@ def lines_of(studio: Studio, projection: Projection, held: Region | None) -> tup
         for camera in scene.state.cameras:
             add_frustum(over, camera, STEP_COLOR)
             over.path(np.array([camera.position, camera.target]), (*STEP_COLOR[:3], SIGHT_STRENGTH), 1.0)
+    drags = tuple(term.operation for term in scene.state.terms if isinstance(term.operation, Drag))
+    for drag in drags if studio.show_drags else ():
+        radius = scene.state.settings.drag.radius if drag.radius is None else drag.radius
+        add_shape(over, Sphere(center=drag.source, radius=radius), DRAG_COLOR, 1.0)
+        add_arrow(over, drag.source, drag.target, projection, DRAG_COLOR)
     target = _pull(studio.pull, studio, over, projection)
     key = (
         *(studio.grid, floor, studio.show_parts, studio.selection, studio.moved is None, target, studio.drag.radius),
         *(region, studio.show_regions, None if field is None else id(field.regions), studio.show_cameras, studio.path),
         None if program is None else id(program.parts),
         studio.hidden_regions,
+        drags if studio.show_drags else None,
         (id(rows), tint) if solid else None,
         scene.state.cameras if studio.show_step_cameras else None,
     )

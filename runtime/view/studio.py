@@ -32,6 +32,7 @@ from interactive3d.runtime.view.history import History, Marked, Marks, Operated
 from interactive3d.runtime.view.keymap import default_keymap
 from interactive3d.runtime.view.latest import Latest
 from interactive3d.runtime.view.looking import Looking
+from interactive3d.runtime.view.mesh_preview import PreviewJob
 from interactive3d.runtime.view.orbit import Projection
 from interactive3d.runtime.view.part_masks import smallest_part
 from interactive3d.runtime.view.project import DragChoice, Notice, Project, event_steps
@@ -104,9 +105,10 @@ class Studio(Looking):
         done = None
         try:
             self.segmenting.refresh()
+            self._take_preview()
             done = self._scenes.take()
         except Exception as error:
-            self.fail(f"selection: {error}", repr(error))
+            self.fail(str(error), repr(error))
         if done is not None:
             self.scene = done
             self._rest_until = time.monotonic() + REST_FACTOR * self._scenes.seconds
@@ -143,14 +145,25 @@ class Studio(Looking):
     @property
     def thread_ids(self) -> list[int]:
         """Of the threads that work for the window beside it."""
-        return [self._scenes.thread_id, *self.segmenting.thread_ids, *self.part_masks.thread_ids]
+        return [
+            self._scenes.thread_id,
+            *self.segmenting.thread_ids,
+            *self.part_masks.thread_ids,
+            *self.mesh_preview.thread_ids,
+        ]
 
     @property
     def has_news(self) -> bool:
         """Whether there is a state that has not been asked for yet, or one that has been got ready."""
         newer = self.past is None and self._asked is not None and self.worker.latest() is not self._asked.state
         counted = self.part_masks.ready and not self.worker.running
-        return self._scenes.ready or self.segmenting.ready or counted or (newer and not self._resting)
+        return (
+            self._scenes.ready
+            or self.segmenting.ready
+            or self.mesh_preview.ready
+            or counted
+            or (newer and not self._resting)
+        )
 
     # -- saying ---------------------------------------------------------------------------------------------------------
     def say(self, text: str, error: bool = False) -> None:
@@ -385,6 +398,28 @@ class Studio(Looking):
         else:
             self.hide_regions(frozenset() if self.hidden_regions & names else names)
 
+    def toggle_mesh(self) -> None:
+        """Show the surface that an export would write, as soon as it is made; or the field again."""
+        state, field = self.scene.state, self.field
+        if self.mesh_preview.shown is not None or self.mesh_preview.waiting:
+            self.mesh_preview.drop()
+            self.mesh = None
+        elif self.mesh is not None:
+            self.show_mesh = not self.show_mesh
+        elif field is None:
+            self.say("a mesh is made of the field: add `distill` to the script", error=True)
+        else:
+            self.say("making the mesh ...")
+            self.mesh_preview.ask(PreviewJob(field=field, step=state.step, settings=state.settings.mesh))
+
+    def _take_preview(self) -> None:
+        done = self.mesh_preview.take()
+        if done is not None and done.problem is not None:
+            self.say(done.problem, error=True)
+        elif done is not None and done.mesh is not None:
+            self.mesh, self.show_mesh = done.mesh, True
+            self.say(f"mesh of step {done.job.step}: {done.mesh.triangles} triangles")
+
     # -- the run --------------------------------------------------------------------------------------------------------
     def toggle_run(self) -> None:
         """Start or pause."""
@@ -427,4 +462,5 @@ class Studio(Looking):
         self._scenes.close()
         self.segmenting.close()
         self.part_masks.close()
+        self.mesh_preview.close()
         return state

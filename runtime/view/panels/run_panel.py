@@ -185,7 +185,7 @@ class RunPanel:
                 studio.keep_moment()
             if field_of(studio.scene.state) is not None or studio.mesh is not None:
                 imgui.same_line()
-                if imgui.button("Compare with blobs"):
+                if imgui.button("Compare with field" if studio.previewing else "Compare with blobs"):
                     studio.compare = Compare.BLOBS
             if studio.region_names:
                 imgui.same_line()

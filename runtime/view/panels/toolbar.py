@@ -189,9 +189,12 @@ def draw_hints(studio: Studio, paint: imgui.ImDrawList, origin: tuple[float, flo
     if studio.compare is Compare.PINNED and studio.pinned is not None:
         lines.append(f"left: step {studio.pinned.step}, right: step {studio.scene.state.step}")
     elif studio.compare is Compare.BLOBS:
-        lines.append(f"left: blobs, right: {right}")
+        lines.append(f"left: {'field' if studio.previewing else 'blobs'}, right: {right}")
     elif studio.compare is Compare.UNREFINED and studio.left is not None:
         lines.append(f"left: without {' and '.join(sorted(studio.compared_regions)) or 'refinement'}, right: with")
+    preview = studio.mesh_preview.shown
+    if preview is not None and studio.previewing:
+        lines.append(f"mesh of step {preview.job.step}")
     hidden = sorted(studio.hidden_regions & set(studio.region_names))
     if hidden:
         lines.append(f"hidden: {', '.join(hidden)}")

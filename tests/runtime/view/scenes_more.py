@@ -197,6 +197,19 @@ def refining(window: Window, context: imgui.test_engine.TestContext, told: dict,
     context.item_click("//Timeline/**/Stop comparing")
     told["unchanged"] = digest(studio.worker.latest()) == before
 
+    # The mesh that an export would write, beside the field.
+    context.set_ref("")
+    person.press(key.n)
+    person.until(lambda: studio.mesh is not None, "the mesh")
+    told["triangles"] = studio.mesh.triangles
+    context.item_click("//Timeline/**/Compare with field")
+    context.mouse_move_to_pos(person.at(0.03, 0.97))
+    shoot("mesh")
+    context.item_click("//Timeline/**/Stop comparing")
+    person.press(key.n)
+    told["mesh_gone"] = studio.mesh is None and not studio.previewing
+    told["still_unchanged"] = digest(studio.worker.latest()) == before
+
     # Taken back, and undone.
     context.item_click("//Parts/**/###take back")
     person.until(lambda: not studio.worker.latest().field.field.regions, "the region to go")

@@ -132,6 +132,7 @@ def test_in_the_window_a_region_is_refined_hidden_compared_and_taken_back(tmp_pa
     assert name.startswith("refine sphere at") and told["hidden"] == told["hidden_by_panel"] == [name]
     assert told["shown_again"] and told["compare"] == "UNREFINED" and told["compared"] == [name]
     assert told["unchanged"] and told["undone"] and told["taken_back"][0].endswith(name.removeprefix("refine "))
+    assert told["triangles"] > 100 and told["mesh_gone"] and told["still_unchanged"]
     assert told["failures"] == [] and told["gl_errors"] == ["GL_NO_ERROR"], json.dumps(told["failures"])
 
     left, top, wide, tall = (int(v) for v in told["box"])
@@ -147,4 +148,5 @@ def test_in_the_window_a_region_is_refined_hidden_compared_and_taken_back(tmp_pa
 
     assert off("refined", "unrefined", 0.3, 0.7) > 0.3, "the refinement is not seen"
     assert off("beside", "unrefined", 0.2, 0.49) < 0.2 * off("beside", "refined", 0.2, 0.49)
+    assert off("mesh", "refined", 0.51, 0.7) > 5.0 * off("mesh", "refined", 0.3, 0.49), "a lit surface beside the field"
     assert off("beside", "refined", 0.51, 0.8) < 0.2 * off("beside", "unrefined", 0.51, 0.8)
