@@ -36,8 +36,8 @@ class TrainConfig:
     seed: int = 1
     device: str = "cpu"
     workers: int = 2
-    volume: StageConfig = field(default_factory=lambda: StageConfig(steps=4000, batch=12, rate=1e-3))
-    unet: StageConfig = field(default_factory=lambda: StageConfig(steps=8000, batch=16))
+    volume: StageConfig = field(default_factory=lambda: StageConfig(steps=8000, batch=12, rate=1e-3))
+    unet: StageConfig = field(default_factory=lambda: StageConfig(steps=10400, batch=16))
     draw: DrawConfig = field(default_factory=DrawConfig)
     unet_channels: tuple[int, int, int] = (40, 80, 128)
     volume_width: int = 192
@@ -200,9 +200,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=None, help="processes with averaged gradients [2 on a CPU]")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--batch", type=int, default=16, help="pictures a step, over all workers")
-    parser.add_argument("--volume-steps", type=int, default=4000)
+    parser.add_argument("--volume-steps", type=int, default=8000)
     parser.add_argument("--volume-minutes", type=float, default=None, help="ends the stage by time instead of steps")
-    parser.add_argument("--unet-steps", type=int, default=8000)
+    parser.add_argument("--unet-steps", type=int, default=10400)
     parser.add_argument("--unet-minutes", type=float, default=None)
     parser.add_argument("--watch-minutes", type=float, default=10.0, help="minutes between gates")
     a = parser.parse_args(argv)
