@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from interactive3d.dsl.operations import AddFile, AllPart, Remove
 from interactive3d.runtime.output.splat_files import write_splats
+from interactive3d.runtime.view.choosing import GROW_BY
 from interactive3d.runtime.view.gestures import Gizmo, Tool
 from interactive3d.runtime.view.keymap import ACTIONS
-from interactive3d.runtime.view.studio import GROW_BY
 
 if TYPE_CHECKING:
     from interactive3d.runtime.view.app import Window

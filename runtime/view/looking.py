@@ -24,6 +24,8 @@ PART_TINT = (0.55, 0.75, 1.0, 0.45)
 class Looking:
     """The studio as far as it is only looked at. ``complain`` tells the user what went wrong."""
 
+    show_mesh: bool
+
     def __init__(self, scene: Scene, complain: Callable[[str], None]) -> None:
         self.scene = scene
         self.camera = OrbitCamera()
@@ -40,7 +42,7 @@ class Looking:
         self.compared_regions: frozenset[str] = frozenset()
         self._fields = FieldViews()
         self.mesh: Mesh | None = None
-        self.show_mesh: bool = True
+        self.show_mesh = True
         self.mesh_preview = MeshPreview()
         self.compare = Compare.NOTHING
         self.pinned: RunState | None = None

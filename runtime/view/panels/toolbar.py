@@ -6,9 +6,10 @@ from collections.abc import Callable
 from imgui_bundle import ImVec2, icons_fontawesome_6, imgui
 
 from interactive3d.dsl.operations import DragMode
+from interactive3d.runtime.view.choosing import GROW_BY
 from interactive3d.runtime.view.gestures import Gizmo, Tool
 from interactive3d.runtime.view.project import Compare, field_of
-from interactive3d.runtime.view.studio import GROW_BY, Studio
+from interactive3d.runtime.view.studio import Studio
 from interactive3d.runtime.view.theme import ACCENT, BAD, px, rgba
 
 fa = icons_fontawesome_6
