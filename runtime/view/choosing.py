@@ -26,9 +26,6 @@ FRONT_MARGIN = 0.03
 class Choosing(Looking, ABC):
     """The studio as far as things are looked at and marked, and nothing is done to them."""
 
-    selection: PartExpression | None
-    hidden: PartExpression | None
-
     def __init__(self, scene: Scene, worker: Worker, project: Project) -> None:
         super().__init__(scene, lambda text: self.say(text, error=True))
         self.worker = worker
@@ -36,8 +33,8 @@ class Choosing(Looking, ABC):
         self.gizmo = Gizmo.NONE
         self.brush_pixels = 28.0
         self.front_only = False
-        self.selection = None
-        self.hidden = None
+        self.selection: PartExpression | None = None
+        self.hidden: PartExpression | None = None
         self.region: Region | None = None
         self.path = CameraKeys()
         self.color_tolerance = 0.2

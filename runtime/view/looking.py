@@ -24,8 +24,6 @@ PART_TINT = (0.55, 0.75, 1.0, 0.45)
 class Looking:
     """The studio as far as it is only looked at. ``complain`` tells the user what went wrong."""
 
-    show_mesh: bool
-
     def __init__(self, scene: Scene, complain: Callable[[str], None]) -> None:
         self.scene = scene
         self.camera = OrbitCamera()
@@ -75,6 +73,10 @@ class Looking:
             without = self.compared_regions or frozenset(self.region_names)
             return self.scene.model, self._fields(self.scene.state, without | self.hidden_regions)
         return None
+
+    def show_own_mesh(self, shown: bool) -> None:
+        """A mesh in place of what was made of it, or that."""
+        self.show_mesh = shown
 
     @property
     def previewing(self) -> bool:

@@ -83,7 +83,7 @@ class Studio(Choosing):
             self.scene = done
             self._rest_until = time.monotonic() + REST_FACTOR * self._scenes.seconds
             if done.problem is not None:
-                self.selection = self.hidden = None
+                self._show_marks(dataclasses.replace(self.marks, selection=None, hidden=None))
                 self.say(done.problem, error=True)
         for problem in self.worker.problems():
             self.fail(problem.text, problem.details)
@@ -176,7 +176,7 @@ class Studio(Choosing):
         text = format_operation(operation)
         marks = dataclasses.replace(self.marks, selection=after)
         self.history.note(Operated(before=self.marks, after=marks, text=text))
-        self.selection = after
+        self._show_marks(marks)
         self.log.append((self.worker.latest().step, "did", text))
         self.worker.submit(operation)
         return True
@@ -232,7 +232,7 @@ class Studio(Choosing):
             self.mesh_preview.drop()
             self.mesh = None
         elif self.mesh is not None:
-            self.show_mesh = not self.show_mesh
+            self.show_own_mesh(not self.show_mesh)
         elif field is None:
             self.say("a mesh is made of the field: add `distill` to the script", error=True)
         else:
@@ -244,7 +244,8 @@ class Studio(Choosing):
         if done is not None and done.problem is not None:
             self.say(done.problem, error=True)
         elif done is not None and done.mesh is not None:
-            self.mesh, self.show_mesh = done.mesh, True
+            self.mesh = done.mesh
+            self.show_own_mesh(True)
             self.say(f"mesh of step {done.job.step}: {done.mesh.triangles} triangles")
 
     # -- the run --------------------------------------------------------------------------------------------------------
