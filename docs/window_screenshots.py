@@ -275,13 +275,15 @@ def take() -> None:
         for azimuth, elevation, distance in ((-30.0, 12.0, 1.5), (30.0, 30.0, 1.4), (95.0, 8.0, 1.6)):
             view = OrbitCamera(azimuth=azimuth, elevation=elevation, distance=distance)
             studio.set_path(studio.path.with_key(view))
-        studio.camera = OrbitCamera(azimuth=25.0, elevation=62.0, distance=5.2)
+        studio.camera = OrbitCamera(azimuth=25.0, elevation=50.0, distance=7.4)
         window.show_panel("Cameras")
         window.cameras.chosen = 1
+        studio.show_step_cameras = True
         studio.notices.clear()
         settle()
         shoot("cameras")
         studio.set_path(type(studio.path)())
+        studio.show_step_cameras = False
         studio.reset_view()
 
         studio.mesh = read_mesh(ornament(folder / "ornament.glb"))

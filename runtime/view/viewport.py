@@ -369,7 +369,7 @@ class Viewport:
                 # A scissor, not a choice in the shader: a software renderer would take both pictures apart for every pixel.
                 self._target.scissor = (left, 0, right - left, size[1])
                 self._cover("screen", picture=0)
-        self._target.scissor = None
+        self._target.scissor = None  # type: ignore[assignment]
         if frame.over is not None:
             self.lines.draw(frame.over, frame.projection, frame.line_scale)
 

@@ -170,7 +170,7 @@ def draw_keys(studio: Studio, shown: bool) -> bool:
     """The window with all keys; whether it stays open."""
     if not shown:
         return False
-    imgui.set_next_window_size(ImVec2(px(780), px(650)), imgui.Cond_.appearing)
+    imgui.set_next_window_size(ImVec2(px(780), px(690)), imgui.Cond_.appearing)
     center = imgui.get_main_viewport().get_center()
     imgui.set_next_window_pos(center, imgui.Cond_.appearing, ImVec2(0.5, 0.5))
     with grounded():
