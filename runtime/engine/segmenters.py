@@ -54,6 +54,11 @@ def _settle_text_segmenter(folder: Path, device: str) -> None:
     use_text_segmenter(load)
 
 
+def has_text_segmenter() -> bool:
+    """Whether the environment names a segmenter for texts. Loads nothing."""
+    return bool(os.environ.get(TEXT_VARIABLE, "").strip())
+
+
 def describe_text_segmenter() -> str:
     """One line for ``doctor``."""
     model = os.environ.get(TEXT_VARIABLE, "").strip()

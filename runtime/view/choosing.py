@@ -5,6 +5,8 @@ from abc import ABC, abstractmethod
 from collections import deque
 
 from interactive3d.dsl.operations import ColorPart, NamedPart, PartExpression, UnionPart
+from interactive3d.dsl.printer import part as format_part
+from interactive3d.dsl.values import SegmentPart
 from interactive3d.runtime.scene.parts import part_mask
 from interactive3d.runtime.view.camera_keys import CameraKeys
 from interactive3d.runtime.view.gestures import Gizmo
@@ -144,6 +146,13 @@ class Choosing(Looking, ABC):
             self.say("shift adds a click to the masks, ctrl takes away")
             return
         self.segmenting.click(mark_at(projection, self.camera, x, y, how is Combine.SUBTRACT), more=how is Combine.ADD)
+
+    def segment_words(self, words: str, how: Combine) -> None:
+        """Select what a text-prompted segmenter finds; the words are looked for where every selection is evaluated, beside the window."""
+        if words.strip():
+            part = SegmentPart(text=words.strip())
+            self.log.append((self.worker.latest().step, "note", f"selected {format_part(part)}"))
+            self.select_more(part, how)
 
     def accept_masks(self, how: Combine = Combine.REPLACE) -> PartExpression | None:
         """What the masks show becomes the selection, as `click …` of the language; None where they are not there yet."""

@@ -48,6 +48,7 @@ class Looking:
         self.past: RunState | None = None
         self.part_masks = PartMasks()
         self.pointed_part: str | None = None
+        self.words = ""
         self.segmenting = Segmenting(lambda: self.scene.model, complain)
 
     @property

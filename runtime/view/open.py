@@ -155,6 +155,7 @@ def mesh_of(path: Path) -> "Mesh | None":
 
 def still_session(path: Path, device: str = "cpu") -> "Session":
     """A session that has no steps to take, on what a file holds."""
+    from interactive3d.runtime.engine.segmenters import settle_segmenter
     from interactive3d.runtime.engine.session import Session
     from interactive3d.runtime.engine.snapshots import load_state
     from interactive3d.runtime.engine.stage2 import FieldState
@@ -165,6 +166,7 @@ def still_session(path: Path, device: str = "cpu") -> "Session":
     from interactive3d.runtime.settings import Settings
 
     found = _scene_file(path)
+    settle_segmenter(found.parent, device)
     field = None
     if found.suffix == ".safetensors" and is_field_file(found):
         field = FieldState(field=load_field(found, device))

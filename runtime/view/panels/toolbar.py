@@ -6,9 +6,11 @@ from collections.abc import Callable
 from imgui_bundle import ImVec2, icons_fontawesome_6, imgui
 
 from interactive3d.dsl.operations import DragMode
+from interactive3d.runtime.engine.segmenters import has_text_segmenter
 from interactive3d.runtime.view.choosing import GROW_BY
 from interactive3d.runtime.view.gestures import Gizmo, Tool
 from interactive3d.runtime.view.project import Compare, field_of
+from interactive3d.runtime.view.selecting import Combine
 from interactive3d.runtime.view.studio import Studio
 from interactive3d.runtime.view.theme import ACCENT, BAD, px, rgba
 
@@ -135,6 +137,14 @@ def _options(studio: Studio) -> None:
         _, studio.brush_pixels = imgui.slider_float("##brush", studio.brush_pixels, 4.0, 160.0, "radius %.0f px")
     elif studio.tool is Tool.COLOR:
         _color_options(studio)
+    elif studio.tool is Tool.SEGMENT and has_text_segmenter():
+        imgui.same_line()
+        imgui.set_next_item_width(px(130))
+        entered, studio.words = imgui.input_text_with_hint(
+            "##words", 'words: "left wing"', studio.words, imgui.InputTextFlags_.enter_returns_true
+        )
+        if entered:
+            studio.segment_words(studio.words, Combine.REPLACE)
 
 
 def _color_options(studio: Studio) -> None:

@@ -88,7 +88,7 @@ def segmenting(window: Window, context: imgui.test_engine.TestContext, told: dic
     model = studio.worker.latest().model
     told["painted"] = int(((model.color[:, 0] > 0.6) & (model.color[:, 1:] < 0.2).all(dim=1)).sum())
     told["effects"] = [(e.text, e.message, e.refused) for e in studio.worker.latest().effects]
-    told["session"] = studio.session_script()
+    told["session"], told["digest"] = studio.session_script(), digest(studio.worker.latest())
     person.press(key.mod_ctrl | key.z)
     person.until(lambda: not studio.worker.latest().journal, "the undo of the paint")
     person.press(key.mod_ctrl | key.z)

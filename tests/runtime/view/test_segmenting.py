@@ -10,12 +10,16 @@ import torch
 from interactive3d.dsl import format_operation, loads, parse_operation
 from interactive3d.dsl.operations import Capsule, DifferencePart, Paint, Sphere
 from interactive3d.dsl.program import CheckContext
-from interactive3d.dsl.values import ClickPart
+from interactive3d.dsl.values import ClickPart, SegmentPart
+from interactive3d.runtime.engine.script import check_context
+from interactive3d.runtime.engine.segmenters import TEXT_VARIABLE, has_text_segmenter
 from interactive3d.runtime.engine.session import Session
+from interactive3d.runtime.engine.snapshots import digest
 from interactive3d.runtime.engine.state import RunState
 from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.scene.initial import blobs_in_shape
 from interactive3d.runtime.scene.parts import part_mask
+from interactive3d.runtime.scene.segmenter import use_text_segmenter
 from interactive3d.runtime.settings import InitSettings
 from interactive3d.runtime.view import segmenting
 from interactive3d.runtime.view.orbit import OrbitCamera, Projection
@@ -191,6 +195,34 @@ def test_a_segmenter_that_fails_is_shown(studio, monkeypatch):
     assert "out of memory" in studio.failures[0][0] and not studio.segmenting.active
 
 
+class Blue:
+    """A text-prompted segmenter that knows one word."""
+
+    name = "knows blue"
+
+    def mask_of(self, view, text: str) -> np.ndarray:
+        return (view.color[..., 2] > view.color[..., 0] + 0.3) & (view.coverage > 0.5) & (text == "blue")
+
+
+def test_words_select_what_a_text_prompted_segmenter_finds(studio, monkeypatch):
+    monkeypatch.delenv(TEXT_VARIABLE, raising=False)
+    assert not has_text_segmenter()
+    monkeypatch.setenv(TEXT_VARIABLE, "somebody/clipseg")
+    assert has_text_segmenter()
+    use_text_segmenter(Blue)
+    try:
+        studio.segment_words(" blue ", Combine.REPLACE)
+        assert studio.selection == SegmentPart(text="blue") and 'selected segment "blue"' in studio.log[-1][2]
+        deadline = time.monotonic() + PATIENCE
+        studio.refresh()
+        while not studio.current and time.monotonic() < deadline:
+            studio.refresh()
+            time.sleep(0.005)
+        assert studio.scene.selected[:300].sum() > 250 and studio.scene.selected[300:].sum() < 40
+    finally:
+        use_text_segmenter(None)
+
+
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> dict:
     """A person's clicks in the real window, looked at by the tests below."""
@@ -226,3 +258,16 @@ def test_in_the_window_masks_are_accepted_painted_undone_and_made_a_part(session
     assert name == "hat" and count > 300 and session["not_pointed"]
     followed, above = session["followed"]
     assert followed > 0.5 * above
+
+
+@pytest.mark.slow
+def test_a_session_with_clicks_replays_to_the_same_object(session, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    import driver
+
+    folder = Path(session["folder"])
+    made, _ = driver.make_session(folder / "mushroom.sculpt")
+    loaded = loads(session["session"], check_context(), path=folder / "session.sculpt")
+    assert loaded.program is not None, loaded.diagnostics
+    replay = Session(made.trainer, loaded.program.operations, made.latest())
+    assert digest(replay.advance(0)) == session["digest"] != digest(made.latest())
