@@ -232,8 +232,8 @@ class Segmenting:
         if done is None or done.job is not self._asked:
             return
         if done.problem is not None:
-            # What follows is advice on writing scripts.
-            self._say(done.problem.split(";")[0])
+            missed, _, _ = done.problem.partition("; the object's nearest pixel")
+            self._say(missed)  # what follows there is for those who write clicks by hand
             self._asked = None if self.proposal is None else self.proposal.job
             return
         self.proposal = done

@@ -159,7 +159,7 @@ def test_a_click_on_nothing_is_said_and_keeps_what_was_there(studio):
     studio.camera = CAMERA
     studio.segment(view(), 20.0, 20.0, Combine.REPLACE)
     wait_for_words(studio, "hits nothing")
-    assert not studio.segmenting.active
+    assert not studio.segmenting.active and "snapshot" not in studio.notices[-1].text
     studio.segment(view(), *pixel((0.0, 0.4, 0.0)), Combine.SUBTRACT)
     assert "click first" in studio.notices[-1].text and not studio.segmenting.active
     studio.segment(view(), *pixel((0.0, 0.4, 0.0)), Combine.REPLACE)
@@ -193,6 +193,17 @@ def test_a_segmenter_that_fails_is_shown(studio, monkeypatch):
         studio.refresh()
         time.sleep(0.005)
     assert "out of memory" in studio.failures[0][0] and not studio.segmenting.active
+
+
+def test_a_segmenter_that_cannot_be_loaded_says_what_to_do(studio, monkeypatch):
+    def missing():
+        raise ValueError("segment-anything is not installed; pip install segment-anything")
+
+    monkeypatch.setattr(segmenting, "segmenter", missing)
+    studio.camera = CAMERA
+    studio.segment(view(), *pixel((0.0, 0.4, 0.0)), Combine.REPLACE)
+    wait_for_words(studio, "; pip install")
+    assert not studio.segmenting.active
 
 
 class Blue:
