@@ -1,6 +1,6 @@
 """Whether the prior keeps what a person did: objects turned, dragged or cut, then 200 steps of repair.
 
-    python benchmarks/edits_stay.py [--objects 20] [--steps 200] [--from out/distilled_objects]
+    python benchmarks/edits_stay.py [--objects 20] [--steps 200] [--from out/eval-prompts_50]
 
 Takes the objects that benchmarks/distilled_objects.py left. For each: one interaction on the part above 0.15 (turned by 70 degrees about
 y, dragged by half its length, or removed), then a repair with the default settings, with the anchor and without. Compares silhouettes
@@ -75,12 +75,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--objects", type=int, default=20)
     parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--from", dest="source", type=Path, default=Path("out/distilled_objects"))
+    parser.add_argument("--from", dest="source", type=Path, default=Path("out/eval-prompts_50"))
     options = parser.parse_args()
     prior = EmbeddedPrior.load()
     lines, found = [], {True: [], False: []}
     for index in range(options.objects):
-        path = options.source / f"{index:02d}.ply"
+        path = options.source / "objects" / f"{index:03d}.ply"
         text = json.loads(path.with_suffix(".json").read_text())["text"]
         program = Program(
             prompt=text, guidance=GuidanceChoice(name="embedded"), initial=InitSplats(path=str(path.resolve()))
