@@ -159,7 +159,10 @@ class Timeline:
                     )
 
     def removals(self) -> None:
-        """A part is not used once it was removed, unless something may have come in its place."""
+        """A part is not used once it was removed, unless something may have come in its place.
+
+        In stage II a removal takes back what was refined in a part, which is still there and may be refined again.
+        """
         removed: dict[str, Placed] = {}
         tags = self.checker.tag_names
         for placed in self.in_order:
@@ -173,6 +176,8 @@ class Timeline:
                         related = ((self.where(gone), "removed here"),)
                         self.report("E0608", placed, name=named.name, step=gone.begins, related=related)
                         break
+            if isinstance(operation, o.Distill):
+                break
             if isinstance(operation, _BRINGS):
                 removed = {name: gone for name, gone in removed.items() if name in tags}
             if isinstance(operation, o.Remove) and isinstance(operation.part, NamedPart | DeclaredPart):
