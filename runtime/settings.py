@@ -275,12 +275,7 @@ class RefineSettings:
     noise_max: float = _number(0.4, 0.0, 1.0, "highest noise level of a refinement; the paper suggests 0.3 to polish")
     zoom: float = _number(1.3, 1.0, 10.0, "the region's ball, enlarged by this, fills the picture")
     whole_share: float = _number(0.25, 0.0, 1.0, "share of the pictures that show the whole object")
-    table_rate: float = _number(
-        0.03,
-        0.0,
-        1.0,
-        "step size of a region's tables; it falls to a tenth; known pictures are followed faster with 0.1",
-    )
+    table_rate: float = _number(0.1, 0.0, 1.0, "step size of a region's tables; it falls to a tenth")
     network_rate: float = _number(
         0.001,
         0.0,

@@ -232,7 +232,7 @@ def refine_step(
 
 
 def resolved(region: Region, cameras: Sequence[Camera], side: int) -> tuple[float, ...]:
-    """Factors of the levels' step sizes, 1 for cells that the nearest camera's pictures resolve, in proportion to the cell below.
+    """Factors of the levels' step sizes, 1 for cells that the nearest camera's pictures resolve, below with the cell's area.
 
     What pictures say about finer cells is the noise of which rays have met them; at full steps it would show as grain.
     """
@@ -241,7 +241,7 @@ def resolved(region: Region, cameras: Sequence[Camera], side: int) -> tuple[floa
         2 * math.dist(camera.position, center) * math.tan(math.radians(camera.fov) / 2) / side for camera in cameras
     )
     cells = (float(region.box[3]) / resolution for resolution in region.layout.resolutions)
-    return tuple(min(1.0, cell / (RESOLVED * nearest)) for cell in cells)
+    return tuple(min(1.0, cell / (RESOLVED * nearest)) ** 2 for cell in cells)
 
 
 @torch.no_grad()

@@ -157,8 +157,8 @@ def test_cells_that_no_picture_resolves_learn_slowly() -> None:
     cells = [2 * BALL / resolution for resolution in region.layout.resolutions]
     pixel = 2 * 1.0 * math.tan(math.radians(10.0)) / 24
     assert cells[0] > pixel > cells[-1]
-    assert resolved(region, [far, near], 24) == pytest.approx([min(1.0, cell / pixel) for cell in cells])
-    assert resolved(region, [far], 24)[-1] == pytest.approx(0.5 * resolved(region, [near], 24)[-1])
+    assert resolved(region, [far, near], 24) == pytest.approx([min(1.0, cell / pixel) ** 2 for cell in cells])
+    assert resolved(region, [far], 24)[-1] == pytest.approx(0.25 * resolved(region, [near], 24)[-1])
     assert resolved(region, [near], 1 << 16) == (1.0,) * 6
 
 
