@@ -56,7 +56,7 @@ def sample_sheet(
         draw.text((x + 2, y + 1), prompt, fill="black")
         for j, picture in enumerate(views_of(prior, prompt, views, steps, scale, seed + i)):
             sheet.paste(Image.fromarray(picture), (x + j * prior.size, y + STRIP))
-    sheet.save(path)
+    sheet.quantize(192, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def main(argv: list[str] | None = None) -> None:
