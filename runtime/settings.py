@@ -292,7 +292,7 @@ class MeshSettings:
     resolution: int = _number(192, 16, 768, "cells a side of the marching grid")
     texture: int = _number(1024, 64, 8192, "side of the texture", "pixels")
     faces: int = _number(0, 0, 10_000_000, "limit after simplification; 0 keeps all")
-    floaters: float = _number(0.02, 0.0, 1.0, "pieces below this share of the largest piece's area are dropped")
+    floaters: float = _number(0.005, 0.0, 1.0, "pieces below this share of the largest piece's area are dropped")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ AUTO_VIEWS, AUTO_SIDE = 8, 64
 AUTO_SHARE = 0.5  # of the density met where half of the light is gone
 AUTO_LIMITS = (1.0, 400.0)  # scene units; outside, the field is fog or was cut
 PINHOLE = 2  # cells; a hole up to twice as wide in a wall around a cavity is taken for a flaw
-THIN_SHARE, THIN_REACH = 0.35, 2
+THIN_SHARE, THIN_REACH = 0.26, 2
 """More than this many cells away from the surface, this share of the found threshold counts: what is thin or half transparent there,
 an antenna, loses less light than a solid and would be missed. Close to the surface the threshold stays, so that solids do not swell."""
 PADDING = 2  # cells around the occupied part, so that every surface closes
@@ -259,7 +259,7 @@ def extract_mesh(
     resolution: int,
     threshold: float | None = None,
     faces: int = 0,
-    floaters: float = 0.02,
+    floaters: float = 0.005,
 ) -> TriangleMesh:
     """The field's surface. ``threshold`` is a density per scene unit, None finds one; ``faces`` of 0 keeps all.
 
