@@ -179,8 +179,10 @@ class ScriptPanel:
         imgui.end_disabled()
         imgui.same_line()
         imgui.text(self.path.name + (" *" if self.changed else ""))
-        imgui.same_line()
         errors = sum(d.severity is Severity.ERROR for d in self.diagnostics)
+        # Until the text is checked nothing stands here, and the editor must not move up beside the name.
+        if errors or self._checked:
+            imgui.same_line()
         if errors:
             imgui.text_colored(BAD, f"{errors} error{'s' if errors > 1 else ''}")
         elif self._checked:
