@@ -164,11 +164,13 @@ class Timeline:
         In stage II a removal takes back what was refined in a part, which is still there and may be refined again.
         """
         removed: dict[str, Placed] = {}
+        distilled = False
         tags = self.checker.tag_names
         for placed in self.in_order:
             operation = placed.operation
             if placed.begins is None and not isinstance(operation.when, AtEnd):
                 continue
+            distilled |= isinstance(operation, o.Distill)
             if removed:
                 for named in names_in(part_of(operation)):
                     gone = removed.get(named.name)
@@ -176,11 +178,13 @@ class Timeline:
                         related = ((self.where(gone), "removed here"),)
                         self.report("E0608", placed, name=named.name, step=gone.begins, related=related)
                         break
-            if isinstance(operation, o.Distill):
-                break
             if isinstance(operation, _BRINGS):
                 removed = {name: gone for name, gone in removed.items() if name in tags}
-            if isinstance(operation, o.Remove) and isinstance(operation.part, NamedPart | DeclaredPart):
+            if (
+                not distilled
+                and isinstance(operation, o.Remove)
+                and isinstance(operation.part, NamedPart | DeclaredPart)
+            ):
                 removed[operation.part.name] = placed
 
     def drags(self) -> None:

@@ -395,6 +395,11 @@ def test_a_part_whose_refinement_was_taken_back_can_be_refined_again() -> None:
     assert codes(check(script + "at step 400 remove head\nat step 500 refine head for 50 steps\n")) == []
 
 
+def test_a_part_that_is_gone_before_the_field_is_made_cannot_be_refined() -> None:
+    script = HEAD + "at step 50 remove head\nat step 100 distill over 100 steps\nat step 300 refine head for 50 steps\n"
+    assert codes(check(script)) == ["E0608"]
+
+
 def test_a_removed_part_can_be_filled_again() -> None:
     script = HEAD + "at step 300 remove head\n{}at step 500 paint head red\n"
     assert codes(check(script.format(""))) == ["E0608"]
