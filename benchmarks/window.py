@@ -105,6 +105,33 @@ def rates(times: list[float], phases: list[tuple[float, float, bool]]) -> tuple[
     return steps[True] / max(seconds[True], 1e-9), steps[False] / max(seconds[False], 1e-9)
 
 
+class Hand:
+    """A pointer that presses on the object and never stops turning it, through ImGui's own queue of events, as a person's does."""
+
+    def __init__(self, window) -> None:
+        self.window = window
+        self.place: tuple[float, float] | None = None
+        self.camera = window.studio.camera
+
+    def move(self) -> bool:
+        """The next movement, for the frame to come; whether the last one has turned the camera."""
+        from imgui_bundle import imgui
+
+        view = self.window.view
+        if view is None:
+            return False
+        io = imgui.get_io()
+        if self.place is None:
+            self.place = (view.origin[0] + 0.25 * view.size[0], view.origin[1] + 0.4 * view.size[1])
+            io.add_mouse_pos_event(*self.place)
+            io.add_mouse_button_event(0, True)
+        else:
+            self.place = (self.place[0] + 4.0, self.place[1] + 0.4)
+            io.add_mouse_pos_event(*self.place)
+        turned, self.camera = self.camera != self.window.studio.camera, self.window.studio.camera
+        return turned
+
+
 def windowed(folder: Path, seconds: float, held: bool, slow: bool) -> dict:
     """The window over a run: only watched, or with a hand that never stops turning the object."""
     from interactive3d.runtime.view.app import Window
@@ -117,7 +144,8 @@ def windowed(folder: Path, seconds: float, held: bool, slow: bool) -> dict:
     window = Window(studio, config=folder / "config", size=SIZE)
     seen, begun = Seen(), time.perf_counter()
     asked: list[tuple[object, int, float]] = []
-    state = {"frame": 0, "last": begun, "steps": 0, "since": 0.0}
+    state = {"frame": 0, "last": begun, "before": begun, "since": 0.0}
+    hand = Hand(window) if held else None
 
     phases: list[tuple[float, float, bool]] = []
 
@@ -139,6 +167,10 @@ def windowed(folder: Path, seconds: float, held: bool, slow: bool) -> dict:
             seen.gaps.append(now - state["last"])
             seen.shares.append(studio.window_share)
         state["last"] = now
+        if hand is not None and hand.move():
+            # The frame before this one met the movement and turned the camera.
+            asked.append((studio.camera.camera(), state["frame"] - 1, state["before"]))
+        state["before"] = now
         shown = window.viewport.shown_camera if window.viewport is not None else None
         for camera, frame, moment in list(asked):
             if camera == shown:
@@ -147,10 +179,6 @@ def windowed(folder: Path, seconds: float, held: bool, slow: bool) -> dict:
                 seen.waits.append(now - moment)
                 asked[:] = [row for row in asked if row[1] > frame]
                 break
-        if held:
-            studio.camera = studio.camera.orbited(4.0, 0.4)
-            asked.append((studio.camera.camera(), state["frame"], now))
-            window.wake()
         if now - begun > seconds + WARM_SECONDS:
             window.params.app_shall_exit = True
 
@@ -235,7 +263,8 @@ def child(name: str, seconds: float) -> None:
 def measure(seconds: float, gpu: bool, only: list[str]) -> dict:
     told = {}
     for name in only or SCENARIOS:
-        environment = dict(os.environ)
+        # As the command line sets it before torch is loaded.
+        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
         if not gpu:
             environment["LIBGL_ALWAYS_SOFTWARE"] = "1"
         command = [sys.executable, __file__, "--child", name, "--seconds", str(seconds)]

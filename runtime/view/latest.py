@@ -1,9 +1,16 @@
 """Work beside the window: one thread, and the newest request wins."""
 
+import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
+
+BELOW_THE_OPTIMIZER = 4
+"""How much nicer these threads are than the optimizer's, where threads have priorities of their own (Linux). Its steps are many small
+pieces that wait for every core, so that one which a picture holds up holds up the step (benchmarks/window.md).
+"""
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -64,6 +71,8 @@ class Latest(Generic[Job, Result]):
 
     def _run(self) -> None:
         self.thread_id = threading.get_native_id()
+        with contextlib.suppress(OSError, AttributeError):
+            os.setpriority(os.PRIO_PROCESS, self.thread_id, BELOW_THE_OPTIMIZER)
         while True:
             with self._condition:
                 while self._job is None and not self._closing:

@@ -27,6 +27,9 @@ DOT_SCALE = 0.004
 PREVIEW_SECONDS = 0.022
 """A picture during a gesture may take this long."""
 
+PREVIEW_BESIDE_RUN_SECONDS = 0.010
+"""And this long while the optimizer runs on the same cores: coarser, but each costs it as much."""
+
 QUICK_SECONDS = 0.15
 """What takes no longer is made whole as soon as the hand rests; other pictures become sharper step by step."""
 
@@ -34,6 +37,9 @@ SMALLEST_SHARE = 0.12
 
 BLOBS_PER_PIXEL, FIELD_PER_PIXEL = 6e-8, 1e-5
 """Seconds a pixel that are assumed before the first picture: better a first picture too small than one too late."""
+
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+"""All of a picture."""
 
 BAND_RAYS = 1 << 14
 """Rays of a field's picture between two looks at whether it is still wanted."""
@@ -71,10 +77,13 @@ class PaintJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Painted:
-    """A premultiplied picture, first row at the top, and the job it answers."""
+    """A premultiplied picture, first row at the top, and the job it answers. Outside of ``box`` it is empty: left, top, right and bottom
+    as shares of its sides.
+    """
 
     job: PaintJob
     picture: UInt8[np.ndarray, "h w 4"]
+    box: tuple[float, float, float, float] = WHOLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,13 +129,24 @@ def paint(job: PaintJob, overtaken: Callable[[], bool] = lambda: False) -> Paint
     width = max(8, round(job.width * job.share))
     height = max(8, round(job.height * job.share))
     if job.field is not None:
-        return Painted(job=job, picture=_field_picture(job.field, job.camera, width, height, overtaken))
+        return _painted(job, _field_picture(job.field, job.camera, width, height, overtaken))
     mean, scale, rotation, color, opacity = _shown(job.model, job.look)
     device = job.model.device
     view = job.camera.view_matrix()[None].to(device)
     lens = job.camera.intrinsics(width, height)[None].to(device)
     raster = rasterize(mean, scale, rotation, color, opacity, view, lens, width, height)
-    return Painted(job=job, picture=_bytes(raster.color[0], raster.alpha[0]))
+    return _painted(job, _bytes(raster.color[0], raster.alpha[0]))
+
+
+def _painted(job: PaintJob, picture: UInt8[np.ndarray, "h w 4"]) -> Painted:
+    """A picture that knows where there is something: mostly an object in the middle of much that is empty."""
+    height, width = picture.shape[:2]
+    columns = np.flatnonzero(picture[..., 3].any(axis=0))
+    rows = np.flatnonzero(picture[..., 3].any(axis=1))
+    if not len(columns):
+        return Painted(job=job, picture=picture, box=(0.0, 0.0, 0.0, 0.0))
+    box = (columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height)
+    return Painted(job=job, picture=picture, box=tuple(map(float, box)))
 
 
 def _field_picture(
@@ -200,9 +220,9 @@ class Pace:
         share = max(2.0 * shown, self.preview(job).share)
         return job if share >= 1.0 / 1.4 else replace(job, share=round(share, 2))
 
-    def preview(self, job: PaintJob) -> PaintJob:
+    def preview(self, job: PaintJob, seconds: float = PREVIEW_SECONDS) -> PaintJob:
         """The same job, small enough to follow a gesture."""
-        room = max(PREVIEW_SECONDS - self._base, 1e-4)
+        room = max(seconds - self._base, 1e-4)
         whole = self._per_pixel * job.width * job.height
         share = min(1.0, max(SMALLEST_SHARE, (room / max(whole, 1e-9)) ** 0.5))
         return replace(job, share=round(share, 2), preview=True)

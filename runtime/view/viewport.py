@@ -4,6 +4,7 @@ It never waits: what is not ready yet is shown as it was last, and a gesture is 
 whole one when the hand rests.
 """
 
+import math
 import time
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -21,6 +22,9 @@ from interactive3d.runtime.view.meshes import Mesh, MeshRenderer
 from interactive3d.runtime.view.orbit import Projection
 from interactive3d.runtime.view.painter import (
     FIELD_PER_PIXEL,
+    PREVIEW_BESIDE_RUN_SECONDS,
+    PREVIEW_SECONDS,
+    WHOLE,
     Look,
     Overtaken,
     Pace,
@@ -106,6 +110,7 @@ class _Layer:
         self.engine = engine
         self.key: tuple | None = None
         self.share = 0.0
+        self._box = WHOLE
         self.texture = context.texture((8, 8), 4, bytes(8 * 8 * 4))
         self.frame: moderngl.Framebuffer | None = None
         self.pace = Pace()
@@ -160,7 +165,7 @@ class _Layer:
         self._fit((width, height), "f1")
         self.texture.write(np.ascontiguousarray(done.picture))
         self.key, self.share, self.shown_camera = done.job.key, done.job.share, done.job.camera
-        self._job = done.job
+        self._job, self._box = done.job, done.box
         self._rest_until = time.perf_counter() + REST_FACTOR * self.painter.seconds
 
     def _want(self, job: PaintJob, moving: bool) -> None:
@@ -176,7 +181,8 @@ class _Layer:
         if self.key == job.key and self.share >= 1.0:
             return
         if moving:
-            wanted = self.pace.preview(job)
+            beside = self._following and not self._painted_field
+            wanted = self.pace.preview(job, PREVIEW_BESIDE_RUN_SECONDS if beside else PREVIEW_SECONDS)
             if self.key == job.key and self.share >= wanted.share:
                 return
         else:
@@ -196,6 +202,7 @@ class _Layer:
         assert self.frame is not None
         self.meshes.draw(job.mesh, job.camera, self.frame)
         self.key, self.share, self.shown_camera = key, 1.0, job.camera
+        self._box = WHOLE
         return True
 
     def _refresh_drawn(self, job: PaintJob) -> bool:
@@ -220,9 +227,21 @@ class _Layer:
         self.frame.clear(0.0, 0.0, 0.0, 0.0)
         dots = DOT_PIXELS if job.look.dots else 0.0
         self.splats.draw(job.camera, size, moved=job.look.moved, tint=job.look.tint, dot_radius=dots)
-        self.key, self.share, self._draw = job.key, 1.0, False
+        self.key, self.share, self._draw, self._box = job.key, 1.0, False, WHOLE
         self.shown_camera = job.camera
         return True
+
+    def covers(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of what the picture covers when it is drawn over ``size`` pixels; the rest of it is empty."""
+        left, top, right, bottom = self._box
+        # A picture that is enlarged runs over its rim by less than one of its own pixels.
+        wide, high = size[0] / self.texture.width, size[1] / self.texture.height
+        return (
+            max(0, math.floor(left * size[0] - wide)),
+            max(0, math.floor(top * size[1] - high)),
+            min(size[0], math.ceil(right * size[0] + wide)),
+            min(size[1], math.ceil(bottom * size[1] + high)),
+        )
 
     def _fit(self, size: tuple[int, int], dtype: str) -> None:
         if self.texture.size != size or self.texture.dtype != dtype:
@@ -275,6 +294,8 @@ class Viewport:
         self._other: _Layer | None = None
         self._target: moderngl.Framebuffer | None = None
         self._texture: moderngl.Texture | None = None
+        self._ground: moderngl.Framebuffer | None = None
+        self._ground_shown: tuple | None = None
         self._array: dict[str, tuple[int, moderngl.VertexArray]] = {}
         self._composed: tuple | None = None
         self._shaders_checked = 0.0
@@ -350,11 +371,10 @@ class Viewport:
             self._texture = self.context.texture(size, 4)
             self._target = self.context.framebuffer([self._texture])
         assert self._target is not None
+        # A copy: the shader would cost a software renderer twenty times as much at every frame.
+        self.context.copy_framebuffer(self._target, self._backdrop(frame.backdrop, size))
         self._target.use()
         self.context.viewport = (0, 0, *size)
-        self.context.disable(moderngl.BLEND | moderngl.DEPTH_TEST | moderngl.CULL_FACE)
-        top, bottom, checker = frame.backdrop.value
-        self._cover("backdrop", top=top, bottom=bottom, checker=checker, size=(float(size[0]), float(size[1])))
         if frame.under is not None:
             self.lines.draw(frame.under, frame.projection, frame.line_scale)
         self.context.enable(moderngl.BLEND)
@@ -364,14 +384,32 @@ class Viewport:
             line = round(frame.split * size[0])
             shown = [(0, line, self._other), (line, size[0], self._layer)]
         for left, right, layer in shown:
-            if right > left:
+            x, y, x_end, y_end = layer.covers(size)
+            x, x_end = max(left, x), min(right, x_end)
+            if x_end > x and y_end > y:
                 layer.texture.use(0)
                 # A scissor, not a choice in the shader: a software renderer would take both pictures apart for every pixel.
-                self._target.scissor = (left, 0, right - left, size[1])
+                self._target.scissor = (x, y, x_end - x, y_end - y)
                 self._cover("screen", picture=0)
         self._target.scissor = None  # type: ignore[assignment]
         if frame.over is not None:
             self.lines.draw(frame.over, frame.projection, frame.line_scale)
+
+    def _backdrop(self, backdrop: Backdrop, size: tuple[int, int]) -> moderngl.Framebuffer:
+        """What lies behind everything, drawn once."""
+        wanted = (backdrop, size, self.programs.generation)
+        if self._ground is not None and self._ground_shown == wanted:
+            return self._ground
+        if self._ground is None or self._ground.size != size:
+            if self._ground is not None:
+                self._ground.release()
+            self._ground = self.context.simple_framebuffer(size, 4)
+        self._ground.use()
+        self.context.disable(moderngl.BLEND | moderngl.DEPTH_TEST | moderngl.CULL_FACE)
+        top, bottom, checker = backdrop.value
+        self._cover("backdrop", top=top, bottom=bottom, checker=checker, size=(float(size[0]), float(size[1])))
+        self._ground_shown = wanted
+        return self._ground
 
     def _cover(self, stem: str, **uniforms: object) -> None:
         program = self.programs.get(stem)

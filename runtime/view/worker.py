@@ -3,8 +3,6 @@
 Commands are carried out between two steps, in order. Closing lets the step that is under way finish, so nothing is lost.
 """
 
-import contextlib
-import os
 import threading
 import time
 import traceback
@@ -20,10 +18,6 @@ from interactive3d.runtime.engine.state import RunState
 
 REMEMBERED = 128
 """States kept for looking back; every second of the older ones goes when there are more."""
-
-BELOW_THE_WINDOW = 4
-"""How much nicer than the window's the optimizer's thread is, where threads have priorities of their own (Linux). Under a hand that never rests, on a
-software renderer: 8 makes steps 180 % longer for frames of 24 ms, 0 makes them 112 % longer for frames of 28 ms."""
 
 RATE_STEPS = 20
 
@@ -169,8 +163,6 @@ class Worker:
 
     # -- the thread -----------------------------------------------------------------------------------------------------
     def _run(self) -> None:
-        with contextlib.suppress(OSError, AttributeError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BELOW_THE_WINDOW)
         while True:
             with self._condition:
                 while not (self._closing or self._commands or self.running):
