@@ -70,6 +70,18 @@ KEYS = {
     "period": imgui.Key.period,
 }
 
+SIDES = {m: tuple(getattr(imgui.Key, f"{side}_{m}") for side in ("left", "right")) for m in MODIFIERS}
+"""The two keys of each modifier."""
+
+
+def held_modifiers() -> dict[str, bool]:
+    """The modifiers that count for a key pressed in this frame.
+
+    One that was let go in the same frame was held when the key went down: frames are long beside quick fingers.
+    """
+    io = imgui.get_io()
+    return {m: getattr(io, f"key_{m}") or any(imgui.is_key_released(key) for key in SIDES[m]) for m in MODIFIERS}
+
 
 class Window:
     """One window on one studio. ``run`` returns when it is closed."""
@@ -307,7 +319,7 @@ class Window:
         io = imgui.get_io()
         if io.want_text_input:
             return
-        held = {"ctrl": io.key_ctrl, "shift": io.key_shift, "alt": io.key_alt}
+        held = held_modifiers()
         for name, keys in self.studio.keymap.items():
             for binding in keys:
                 *modifiers, key = binding.split("+")
