@@ -6,9 +6,9 @@ import pytest
 
 pytest.importorskip("imgui_bundle", reason="the window's packages are not installed: pip install '.[window]'")
 
-from imgui_bundle import imgui  # noqa: E402
+from imgui_bundle import imgui
 
-from interactive3d.runtime.view.app import KEYS, held_modifiers  # noqa: E402
+from interactive3d.runtime.view.app import KEYS, held_modifiers
 
 
 @pytest.fixture
