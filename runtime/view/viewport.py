@@ -175,7 +175,7 @@ class _Layer:
         if same_view and self.key != job.key and self._following:
             # Only the optimizer moved on: a picture that is half sharp is made whole first, and then there is no hurry.
             if self.share < 1.0 and self._job is not None:
-                job = self._job
+                job = replace(self._job, share=1.0, preview=False)
             elif time.perf_counter() < self._rest_until or not self.painter.idle:
                 return
         if self.key == job.key and self.share >= 1.0:

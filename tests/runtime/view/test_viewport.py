@@ -1,6 +1,7 @@
 """The picture on the screen against the optimizer's own, without a display (EGL)."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from interactive3d.runtime.view import programs as programs_module  # noqa: E402
 from interactive3d.runtime.view.lines import LineBatch, add_grid, add_part  # noqa: E402
 from interactive3d.runtime.view.orbit import OrbitCamera, Projection  # noqa: E402
 from interactive3d.runtime.view.packing import depth_order, pack, pack_on_device, to_host, view_matrix  # noqa: E402
-from interactive3d.runtime.view.painter import Look  # noqa: E402
+from interactive3d.runtime.view.painter import Look, Pace  # noqa: E402
 from interactive3d.runtime.view.programs import Programs  # noqa: E402
 from interactive3d.runtime.view.splats import SplatRenderer  # noqa: E402
 from interactive3d.runtime.view.viewport import Backdrop, Engine, Frame, Viewport  # noqa: E402
@@ -282,3 +283,24 @@ def test_a_pixel_and_its_ray_are_inverse():
     point = projection.at_depth(77.0, 130.0, 1.7)
     pixel, depth = projection.pixels(point[None])
     assert pixel[0] == pytest.approx((77.0, 130.0)) and depth[0] == pytest.approx(1.7)
+
+
+def test_after_a_gesture_the_newest_state_is_shown_whole_while_the_optimizer_goes_on(context):
+    """A coarse picture that a gesture left behind once stayed on the screen for as long as the run went on."""
+    viewport = Viewport(context, Engine.RASTERIZER)
+    camera = Camera.orbit(0.0, 0.0)
+    black, white = (ball(200).with_columns({"color": torch.full((200, 3), shade)}) for shade in (0.0, 1.0))
+    frame = Frame(model=black, camera=camera, width=160, height=120, backdrop=Backdrop.BLACK, following=True)
+    viewport._layer.pace.learn(1, 1.0)  # so slow that a gesture is followed by small pictures
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while viewport.shown_camera != camera and time.monotonic() < deadline:
+        viewport.show(replace(frame, moving=True))
+        time.sleep(0.002)
+    assert viewport._layer.share < 1.0
+    viewport._layer.pace = Pace()
+    while (not viewport.settled or viewport.read().max() < 200) and time.monotonic() < deadline:
+        # Every state is another object.
+        viewport.show(replace(frame, model=white.with_columns({"color": white.color.clone()})))
+        time.sleep(0.002)
+    assert viewport.settled and viewport.read().max() > 200
+    viewport.close()
