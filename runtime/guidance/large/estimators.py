@@ -72,11 +72,11 @@ def interval(
     """
     lower = (shares - request.large.interval).clamp(min=0.0)
     steps = max(1, int(torch.ceil(lower.max() / request.large.stride)))
-    state, at = clean, denoiser.path.level(torch.zeros_like(lower))
+    state, at = clean, denoiser.path.level(torch.zeros_like(lower)).to(clean.device)
     for step in range(1, steps + 1):
         output = denoiser.plain_output(state, at, request)
         picture, found = denoiser.path.split(state, output, at)
-        at = denoiser.path.level(lower * step / steps)
+        at = denoiser.path.level(lower * step / steps).to(clean.device)
         state = at.mix(picture, found)
     output = denoiser.plain_output(state, at, request)
     picture, plain = denoiser.path.split(state, output, at)

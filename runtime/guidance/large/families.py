@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interactive3d.runtime.guidance.large.problems import LargeModelProblem
+from interactive3d.runtime.guidance.large.reading import Reader
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,29 @@ class Family(Protocol):
         """The text as the denoiser wants it."""
         ...
 
+    def readers(self) -> list[Reader]:
+        """Tokenizers, and how many tokens are read of what each makes of a text."""
+        ...
+
     def predict(self, noisy: Tensor, timestep: Tensor, text: TextEmbedding, scale: float) -> Tensor:
         """The denoiser's output for pictures (b, c, h, w)."""
         ...
 
 
+DEEPFLOYD_TOKENS = 77
+SD3_TOKENS = 256
+FLUX_TOKENS = 512
+FLUX_SCHNELL_TOKENS = 256
+"""Tokens of T5 that the pipelines read by default; of FLUX schnell those that its publishers name."""
+
+
 def _vae_factor(pipeline: Any) -> int:
     return 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
+
+
+def _readers(pipeline: Any, *tokenizers: str) -> list[Reader]:
+    found = [getattr(pipeline, name, None) for name in tokenizers]
+    return [Reader(tokenizer, int(tokenizer.model_max_length)) for tokenizer in found if tokenizer is not None]
 
 
 class StableDiffusion:
@@ -75,6 +92,10 @@ class StableDiffusion:
         """Hidden states of the text encoder."""
         return TextEmbedding(self.pipeline.encode_prompt(text, device, 1, False)[0], None)
 
+    def readers(self) -> list[Reader]:
+        """CLIP's 77 tokens."""
+        return _readers(self.pipeline, "tokenizer")
+
     def predict(self, noisy: Tensor, timestep: Tensor, text: TextEmbedding, scale: float) -> Tensor:
         """Noise or velocity, as the scheduler says."""
         return self.pipeline.unet(noisy, timestep, encoder_hidden_states=text.words, return_dict=False)[0]
@@ -93,6 +114,10 @@ class StableDiffusionXL(StableDiffusion):
             # What the model was trained to see where there is no text.
             return TextEmbedding(torch.zeros_like(words), torch.zeros_like(pooled))
         return TextEmbedding(words, pooled)
+
+    def readers(self) -> list[Reader]:
+        """77 tokens of both encoders."""
+        return _readers(self.pipeline, "tokenizer", "tokenizer_2")
 
     def predict(self, noisy: Tensor, timestep: Tensor, text: TextEmbedding, scale: float) -> Tensor:
         """As Stable Diffusion; the size told is the picture's own, uncropped."""
@@ -127,6 +152,10 @@ class DeepFloyd:
             self.pipeline.encode_prompt(text, do_classifier_free_guidance=False, device=device)[0], None
         )
 
+    def readers(self) -> list[Reader]:
+        """The tokens that the pipeline gives T5."""
+        return [Reader(self.pipeline.tokenizer, DEEPFLOYD_TOKENS)]
+
     def predict(self, noisy: Tensor, timestep: Tensor, text: TextEmbedding, scale: float) -> Tensor:
         """The noise without the variance."""
         output = self.pipeline.unet(noisy, timestep, encoder_hidden_states=text.words, return_dict=False)[0]
@@ -152,9 +181,15 @@ class StableDiffusion3:
     def encode(self, text: str, device: torch.device) -> TextEmbedding:
         """Hidden states of all encoders, and the pooled vectors of the two CLIP ones."""
         words, _, pooled, _ = self.pipeline.encode_prompt(
-            text, None, None, device=device, do_classifier_free_guidance=False
+            text, None, None, device=device, do_classifier_free_guidance=False, max_sequence_length=SD3_TOKENS
         )
         return TextEmbedding(words, pooled)
+
+    def readers(self) -> list[Reader]:
+        """77 tokens of the CLIP encoders, more of T5 where there is one."""
+        readers = _readers(self.pipeline, "tokenizer", "tokenizer_2")
+        t5 = self.pipeline.tokenizer_3 if self.pipeline.text_encoder_3 is not None else None
+        return readers if t5 is None else [*readers, Reader(t5, SD3_TOKENS)]
 
     def predict(self, noisy: Tensor, timestep: Tensor, text: TextEmbedding, scale: float) -> Tensor:
         """The velocity."""
@@ -178,6 +213,8 @@ class Flux:
         self.pipeline = pipeline
         self.distilled = bool(pipeline.transformer.config.guidance_embeds)
         self.scale = 3.5 if self.distilled else 20.0
+        # As they were trained; dev's guidance is an input, schnell has none.
+        self.tokens = FLUX_TOKENS if self.distilled else FLUX_SCHNELL_TOKENS
 
     def own_side(self) -> int:
         """The pipeline's own latents, in pixels."""
@@ -185,8 +222,12 @@ class Flux:
 
     def encode(self, text: str, device: torch.device) -> TextEmbedding:
         """Hidden states of the T5 encoder, and the pooled vector of the CLIP one."""
-        words, pooled, _ = self.pipeline.encode_prompt(text, None, device=device)
+        words, pooled, _ = self.pipeline.encode_prompt(text, None, device=device, max_sequence_length=self.tokens)
         return TextEmbedding(words, pooled)
+
+    def readers(self) -> list[Reader]:
+        """T5's tokens; CLIP only adds its one vector."""
+        return [Reader(self.pipeline.tokenizer_2, self.tokens)]
 
     def predict(self, noisy: Tensor, timestep: Tensor, text: TextEmbedding, scale: float) -> Tensor:
         """The velocity, in the latents' own layout."""

@@ -5,7 +5,6 @@ encoder to the pictures. Latents are weighted so that a unit of their variance c
 brings the loss into the scale that ``protocol.Score`` states; absolute scales mean little to AdamW, but terms are weighed against it.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,41 +13,26 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from interactive3d.runtime.guidance.large import estimators, memory
 from interactive3d.runtime.guidance.large.families import Family, TextEmbedding, family_of, stacked, to_latents
 from interactive3d.runtime.guidance.large.loading import DEFAULT_MODEL, load_pipeline
 from interactive3d.runtime.guidance.large.paths import Level, drawn_shares, path_of
 from interactive3d.runtime.guidance.large.problems import LargeModelProblem
-from interactive3d.runtime.guidance.large.prompts import (
-    blend,
-    camera_angles,
-    guided,
-    mixed,
-    perp_neg_guided,
-    view_name,
-    view_prompt,
-)
+from interactive3d.runtime.guidance.large.prompts import guided, perp_neg_guided
 from interactive3d.runtime.guidance.large.shap_e import DEFAULT_SHAPE_MODEL, IMAGE_SHAPE_MODEL, shape_points
+from interactive3d.runtime.guidance.large.texts import Condition, Texts
 from interactive3d.runtime.guidance.protocol import REFERENCE_SIDE, Score, ScoreRequest, SeedPoints
-from interactive3d.runtime.settings import Settings, SettingValue
+from interactive3d.runtime.settings import LargeSettings, Settings, SettingValue
 
 DEFAULTS = Settings()
-CACHED_TEXTS = 128
 PICTURE_VARIANCE = 0.25**2
 """Variance of display values 0 .. 1 about their mean, roughly; latents are scaled to have variance 1."""
 SPLATS_SIDE = 256  # paper 5.1: render size while training
+LEAST_SPLATS_SIDE = 16  # of the setting guidance.size
 PATCH = 2
 """Latents come in patches of 2 x 2 in the transformers, and have even sides in the U-Nets."""
-
-
-@dataclass(frozen=True)
-class Condition:
-    """What is asked for and what is guided away from. Embeddings are kept by text, so that views share them."""
-
-    prompt: str
-    negative: str
 
 
 @dataclass(frozen=True)
@@ -80,17 +64,25 @@ class DiffusersGuidance:
         folder: Path = Path(),
         tell: Callable[[str], None] = silent,
         free_memory: Callable[[torch.device], int | None] = memory.free_memory,
+        reload: Callable[[str], Any] | None = None,
     ) -> None:
-        self.pipeline = pipeline
-        self.family: Family = family_of(pipeline)
         self.device = torch.device(device)
         self.model = model or str(getattr(pipeline.config, "_name_or_path", ""))
         self.shape_model = shape_model
         self.folder = folder
         self.tell = tell
         self.seed_steps = settings.large.seed_steps
-        self._texts: OrderedDict[str, TextEmbedding] = OrderedDict()
-        options = settings.large
+        self._free_memory, self._reload = free_memory, reload
+        self._told: set[str] = set()
+        self._branches = 4 if settings.large.perp_neg else 2
+        self._adopt(pipeline, settings.large, settings.camera.batch)
+
+    def _adopt(self, pipeline: Any, options: LargeSettings, batch: int) -> None:
+        """Everything that follows from the pipeline and from the settings that it is used with."""
+        self.pipeline = pipeline
+        self.options = options
+        self.family: Family = family_of(pipeline)
+        self.texts = Texts(pipeline, self.family, self.device, self._tell_once)
         self.in_pixels = not hasattr(pipeline, "vae")
         self.factor = 1 if self.in_pixels else 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
         self.side = self._fitting_side(options.size or self.family.own_side())
@@ -99,14 +91,35 @@ class DiffusersGuidance:
         self.needs = memory.measure_needs(
             pipeline, self.family.texts, self.family.denoiser, self.side, self.side // self.factor
         )
-        branches = 4 if options.perp_neg else 1 if self.family.distilled else 2
-        choice = memory.choose(
-            options.memory, self.needs, free_memory(self.device), self.device, settings.camera.batch, branches
-        )
+        branches = 1 if self.family.distilled else self._branches
+        free = self._free_memory(self.device)
+        if free is not None and self.device.type != "cpu":
+            # What lies there already will lie there again.
+            free += memory.held_on(pipeline, self.device)
+        choice = memory.choose(options.memory, self.needs, free, self.device, batch, branches)
         self.rung = choice.rung
-        tell(f"{self.model}: {self.family.name}, {self.path.prediction}, {self.side} pixels, {self.dtype_name}")
-        tell(choice.text)
+        self.tell(f"{self.model}: {self.family.name}, {self.path.prediction}, {self.side} pixels, {self.dtype_name}")
+        self.tell(choice.text)
         self._settle(options.memory == "auto")
+
+    def _follow(self, options: LargeSettings, batch: int) -> None:
+        """What was turned on the way: the pictures' size and the rung at once, the number format by loading the model again."""
+        before = self.options
+        self.options = options
+        if (options.precision, options.size, options.memory) == (before.precision, before.size, before.memory):
+            return
+        pipeline = self.pipeline
+        if options.precision != before.precision:
+            if self._reload is None:
+                raise LargeModelProblem(
+                    "large.precision: this model was not loaded by name, so it cannot be loaded again"
+                )
+            # Both would not fit.
+            self.pipeline.remove_all_hooks()
+            self.pipeline = self.denoiser = self.texts = pipeline = None  # type: ignore[assignment]
+            self._release()
+            pipeline = self._reload(options.precision)
+        self._adopt(pipeline, options, batch)
 
     @classmethod
     def load(
@@ -124,9 +137,20 @@ class DiffusersGuidance:
         """
         asked = models[0] if models else DEFAULT_MODEL
         place = torch.device(device)
-        pipeline, _ = load_pipeline(asked, folder, place, settings.large.precision)
-        shape_model = models[1] if len(models) > 1 else None
-        return cls(pipeline, place, settings=settings, model=asked, shape_model=shape_model, folder=folder, tell=tell)
+
+        def read(precision: str) -> Any:
+            return load_pipeline(asked, folder, place, precision)[0]
+
+        return cls(
+            read(settings.large.precision),
+            place,
+            settings=settings,
+            model=asked,
+            shape_model=models[1] if len(models) > 1 else None,
+            folder=folder,
+            tell=tell,
+            reload=read,
+        )
 
     # -- what it is -----------------------------------------------------------------------------------------------------
     @property
@@ -138,7 +162,7 @@ class DiffusersGuidance:
     def preferred(self) -> tuple[tuple[str, SettingValue], ...]:
         """Settings whose defaults suit this model better than the embedded prior's; a script's own values come on top."""
         scale = self.family.scale
-        side = min(SPLATS_SIDE, self.side)
+        side = max(LEAST_SPLATS_SIDE, min(SPLATS_SIDE, self.side))
         return (("guidance.scale", scale), ("repair.scale", scale), ("guidance.size", side))
 
     def describe(self) -> dict[str, str]:
@@ -166,10 +190,21 @@ class DiffusersGuidance:
         while True:
             try:
                 memory.climb_to(self.pipeline, self.rung, self.device, self.family.texts)
+                self.texts.taking_turns = self.rung == "lean"
                 return
-            except torch.cuda.OutOfMemoryError:
-                lower = self._lower(automatic)
-            self.rung = lower
+            except (RuntimeError, MemoryError) as error:
+                if not memory.ran_out(error):
+                    raise
+            self._step_down(automatic)
+
+    def _step_down(self, automatic: bool) -> None:
+        """To the next rung, once the error is gone that held what was under way."""
+        self.rung = self._lower(automatic)
+        self._release()
+
+    def _release(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _lower(self, automatic: bool) -> str:
         """The next rung, said aloud.
@@ -184,73 +219,18 @@ class DiffusersGuidance:
             why = "even on the last rung of the memory ladder" if automatic else f"with large.memory {self.rung}"
             todo = "a smaller camera.batch, large.size or model" + ("" if automatic else ", or large.memory auto")
             raise LargeModelProblem(f"out of memory on {self.device} {why}{told}; use {todo}")
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
         self.tell(f"out of memory on {self.device} with {self.rung}; going on with {lower}: {memory.MEANING[lower]}")
         return lower
+
+    def _tell_once(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self.tell(text)
 
     # -- texts ----------------------------------------------------------------------------------------------------------
     def encode(self, prompt: str, negative: str = "") -> Condition:
         """The condition; its embeddings are made when a view first needs them, and kept."""
         return Condition(prompt, negative)
-
-    @torch.no_grad()
-    def embedding(self, text: str) -> TextEmbedding:
-        """The text's embedding, cached."""
-        if text not in self._texts:
-            self._texts[text] = self._encoded(text).to(self.device)
-            if len(self._texts) > CACHED_TEXTS:
-                self._texts.popitem(last=False)
-        self._texts.move_to_end(text)
-        return self._texts[text]
-
-    def _encoded(self, text: str) -> TextEmbedding:
-        if self.rung != "lean":
-            return self.family.encode(text, self.device)
-        # Encoders and denoiser take turns on the device.
-        encoders = [getattr(self.pipeline, name) for name in self.family.texts]
-        modules = [module for module in encoders if isinstance(module, nn.Module)]
-        self.denoiser.to("cpu")
-        for module in modules:
-            module.to(self.device)
-        try:
-            return self.family.encode(text, self.device)
-        finally:
-            for module in modules:
-                module.to("cpu")
-            self.denoiser.to(self.device)
-
-    def _positive(self, request: ScoreRequest) -> TextEmbedding:
-        """The prompt as each camera sees it."""
-        condition: Condition = request.condition
-        found = []
-        for camera in request.cameras:
-            if not request.large.views:
-                found.append(self.embedding(condition.prompt))
-                continue
-            angles = camera_angles(camera)
-            if not request.large.perp_neg:
-                found.append(self.embedding(view_prompt(condition.prompt, view_name(*angles))))
-                continue
-            asked = blend(*angles)
-            first, second = (self.embedding(view_prompt(condition.prompt, view)) for view in asked.views)
-            pooled = (
-                None
-                if first.pooled is None or second.pooled is None
-                else mixed(first.pooled, second.pooled, asked.share)
-            )
-            found.append(TextEmbedding(mixed(first.words, second.words, asked.share), pooled))
-        return stacked(found)
-
-    def _against(self, request: ScoreRequest) -> list[tuple[TextEmbedding, Tensor]]:
-        """Perp-Neg's negative prompts and their weights, one for each camera."""
-        asked = [blend(*camera_angles(camera)).against for camera in request.cameras]
-        prompt = request.condition.prompt
-        found = []
-        for place in range(len(asked[0])):
-            texts = [self.embedding(view_prompt(prompt, row[place][0])) for row in asked]
-            found.append((stacked(texts), torch.tensor([row[place][1] for row in asked])))
-        return found
 
     # -- the denoiser ---------------------------------------------------------------------------------------------------
     def _predict(self, noisy: Tensor, level: Level, texts: list[TextEmbedding], scale: float) -> list[Tensor]:
@@ -264,25 +244,22 @@ class DiffusersGuidance:
             return list(output.float().chunk(many))
         return [self.family.predict(noisy.to(dtype), timestep, text, scale).float() for text in texts]
 
-    def _untold(self, request: ScoreRequest, negative: str) -> TextEmbedding:
-        return stacked([self.embedding(negative)] * len(request.cameras))
-
     def guided_output(self, noisy: Tensor, level: Level, request: ScoreRequest) -> Tensor:
         """The denoiser's output under guidance: uncond + s (text - uncond), or Perp-Neg's form of it."""
-        told, scale = self._positive(request), request.guidance_scale
+        told, scale = self.texts.positive(request), request.guidance_scale
         if self.family.distilled:
             return self._predict(noisy, level, [told], scale)[0]
-        untold = self._untold(request, request.condition.negative)
+        untold = self.texts.untold(request, request.condition.negative)
         if not (request.large.perp_neg and request.large.views):
             with_text, without = self._predict(noisy, level, [told, untold], scale)
             return guided(with_text, without, scale)
-        against = self._against(request)
+        against = self.texts.against(request)
         outputs = self._predict(noisy, level, [told, untold, *(text for text, _ in against)], scale)
         return perp_neg_guided(outputs[0], outputs[1], outputs[2:], [weight for _, weight in against], scale)
 
     def plain_output(self, noisy: Tensor, level: Level, request: ScoreRequest) -> Tensor:
         """The denoiser's output without a text."""
-        return self._predict(noisy, level, [self._untold(request, "")], 1.0)[0]
+        return self._predict(noisy, level, [self.texts.untold(request, "")], 1.0)[0]
 
     # -- scores ---------------------------------------------------------------------------------------------------------
     def score(self, request: ScoreRequest) -> Score:
@@ -297,14 +274,18 @@ class DiffusersGuidance:
             raise ValueError(
                 f"images: expected square pictures, got {tuple(images.shape[1:3])}; render with equal width and height"
             )
+        self._follow(request.large, len(images))
+        self.texts.check(request.condition, request.large)
         draw = self._draw(request)
+        automatic = request.large.memory == "auto"
         while True:
             try:
                 return self._score(request, draw)
-            except torch.cuda.OutOfMemoryError:
-                lower = self._lower(request.large.memory == "auto")
-            self.rung = lower
-            self._settle(True)
+            except (RuntimeError, MemoryError) as error:
+                if not memory.ran_out(error):
+                    raise
+            self._step_down(automatic)
+            self._settle(automatic)
 
     def _draw(self, request: ScoreRequest) -> Draw:
         batch = len(request.images)
@@ -312,7 +293,7 @@ class DiffusersGuidance:
         channels = 3 if self.in_pixels else int(self.pipeline.vae.config.latent_channels)
         side = self.side // self.factor
         noise = torch.randn(batch, channels, side, side, generator=request.generator)
-        return Draw(self.path.level(shares), shares, noise.to(self.device))
+        return Draw(self.path.level(shares).to(self.device), shares, noise.to(self.device))
 
     def _space(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c r r"]:
         """Pictures 0 .. 1 as the denoiser wants them clean: its size, -1 .. 1, latents where it has a VAE. Differentiable."""
@@ -336,12 +317,15 @@ class DiffusersGuidance:
                 space = torch.cat([self._space(picture[None]) for picture in given])
         with torch.no_grad():
             residual = self._residual(space.detach(), draw, request)
-        residual, loss = self._scaled(residual)
+        factor = self._factor(residual)
+        loss, residual = residual.square().sum(), residual * factor
         if at_once:
             gradient = _pulled_back(space, given, residual)
         else:
             gradient = torch.cat([self._back(p[None], r[None]) for p, r in zip(given, residual, strict=True)])
-        return Score(gradient=gradient.permute(0, 2, 3, 1).to(request.images), clean=None, loss=loss)
+        # Read last: a number on the host waits for the device, which meanwhile has the encoder's gradient to work on.
+        half = 0.5 * factor * float(loss)
+        return Score(gradient=gradient.permute(0, 2, 3, 1).to(request.images), clean=None, loss=half)
 
     def _back(self, picture: Tensor, residual: Tensor) -> Tensor:
         picture = picture.detach().requires_grad_(True)
@@ -352,13 +336,12 @@ class DiffusersGuidance:
         estimator = estimators.interval if request.large.estimator == "interval" else estimators.distillation
         return estimator(self, space, draw.level, draw.shares, draw.noise, request)
 
-    def _scaled(self, residual: Tensor) -> tuple[Tensor, float]:
-        """The residual in the protocol's scale, and half its weighted square as the number for the plots."""
+    def _factor(self, residual: Tensor) -> float:
+        """What brings a residual into the protocol's scale."""
         batch, channels, height, width = residual.shape
         # Pixels run over -1 .. 1 here, twice the range of a display value.
         energy = 0.25 if self.in_pixels else PICTURE_VARIANCE * 3 / channels
-        factor = energy * REFERENCE_SIDE**2 / (height * width * batch)
-        return residual * factor, 0.5 * factor * float(residual.square().sum())
+        return energy * REFERENCE_SIDE**2 / (height * width * batch)
 
     # -- first points ---------------------------------------------------------------------------------------------------
     def seed_points(self, condition: Condition, count: int, generator: torch.Generator) -> SeedPoints:

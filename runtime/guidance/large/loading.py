@@ -1,5 +1,6 @@
 """From a hub id or a folder to a pipeline: safetensors only, and errors that say what was asked for, where it was looked for, what to do."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ PIPELINES = (
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder", "watermarker")
 """Components that score nothing."""
 FLOW_PIPELINES = ("StableDiffusion3Pipeline", "FluxPipeline")
+HUB_SECONDS = 10.0
 LOOSE_SUFFIXES = (".safetensors", ".ckpt", ".pth", ".bin", ".gguf")
 PICKLES = ("*.bin", "*.ckpt", "*.pth", "*.pt")
 WHAT_FOR = "guidance diffusers"
@@ -56,11 +58,30 @@ def resolve(asked: str, folder: Path, what_for: str = WHAT_FOR, marker: str = "m
         raise LargeModelProblem(
             f"{what_for}: there is no folder {looked}, and {asked!r} is not the id of a model, which looks like owner/name"
         )
+    ask_hub(asked, marker, what_for)
     return asked
 
 
-def read_index(source: Path | str, asked: str) -> dict[str, Any]:
-    """model_index.json of a folder or of the hub.
+def ask_hub(asked: str, file: str, what_for: str) -> None:
+    """Makes sure of a file in the cache or on the hub with a single question: the hub's own client asks six times before it gives up.
+
+    Raises:
+        LargeModelProblem: missing, gated, offline.
+    """
+    hub = need("huggingface_hub", what_for)
+    try:
+        if isinstance(hub.try_to_load_from_cache(asked, file), str):
+            return
+        hub.get_hf_file_metadata(hub.hf_hub_url(asked, file), timeout=HUB_SECONDS)
+    except Exception as error:
+        problem = hub_problem(error, asked, what_for) or _no_connection(error, asked, what_for)
+        if problem is None:
+            raise
+        raise problem from error
+
+
+def read_index(source: Path | str, asked: str) -> tuple[dict[str, Any], Path]:
+    """model_index.json of a folder or of the hub, and the folder or the snapshot in the cache that it lies in.
 
     Raises:
         LargeModelProblem: missing, gated, offline, damaged, or a pipeline of a kind that cannot guide.
@@ -73,9 +94,7 @@ def read_index(source: Path | str, asked: str) -> dict[str, Any]:
         try:
             path = Path(hf_hub_download(source, "model_index.json"))
         except Exception as error:
-            problem = hub_problem(error, asked, WHAT_FOR)
-            if problem is None:
-                problem = _no_connection(error, asked)
+            problem = hub_problem(error, asked, WHAT_FOR) or _no_connection(error, asked, WHAT_FOR)
             if problem is None:
                 raise
             raise problem from error
@@ -88,19 +107,16 @@ def read_index(source: Path | str, asked: str) -> dict[str, Any]:
         raise LargeModelProblem(
             f"{WHAT_FOR}: {asked!r} is a {name}; what can guide is {', '.join(PIPELINES)}: pick a text-to-image model of one of these"
         )
-    return index
+    return index, path.parent
 
 
-def _no_connection(error: Exception, asked: str) -> LargeModelProblem | None:
+def _no_connection(error: Exception, asked: str, what_for: str) -> LargeModelProblem | None:
     """Failures of the network below the hub's own errors."""
     named = {type(e).__name__ for e in (error, error.__cause__, error.__context__) if e is not None}
     if named & {"ConnectError", "ConnectTimeout", "ReadTimeout", "ConnectionError", "ProxyError", "OSError"}:
-        from huggingface_hub import constants
         from huggingface_hub.errors import LocalEntryNotFoundError
 
-        return hub_problem(LocalEntryNotFoundError(str(error)), asked, WHAT_FOR) or LargeModelProblem(
-            f"{WHAT_FOR}: {constants.ENDPOINT} cannot be reached: {error}"
-        )
+        return hub_problem(LocalEntryNotFoundError(str(error)), asked, what_for)
     return None
 
 
@@ -142,19 +158,32 @@ def pick_dtype(precision: str, index: dict[str, Any], device: torch.device) -> t
     return torch.float16
 
 
-def has_half_files(source: Path | str, dtype: torch.dtype) -> bool:
-    """Whether the weights also come as files of half size, which then are the ones to read."""
-    if dtype is torch.float32:
-        return False
-    if isinstance(source, Path):
-        return any(source.glob("*/*.fp16.safetensors")) or any(source.glob("*/*.fp16-*.safetensors"))
-    from huggingface_hub import HfApi
+def variant_of(source: Path | str, snapshot: Path, dtype: torch.dtype) -> str | None:
+    """``fp16`` where weights of half size are the ones to read: they are wanted and there, or nothing else is there."""
+    names = {f"{file.parent.name}/{file.name}" for file in snapshot.glob("*/*.safetensors")}
+    if isinstance(source, str):
+        from huggingface_hub import HfApi
 
-    try:
-        return any(".fp16.safetensors" in name for name in HfApi().list_repo_files(source))
-    except Exception:
         # Offline with a filled cache: what is cached decides.
-        return False
+        with contextlib.suppress(Exception):
+            names = {file.rfilename for file in HfApi().model_info(source, timeout=HUB_SECONDS).siblings or ()}
+    weights = {name for name in names if "/" in name and name.endswith(".safetensors")}
+    half = {name for name in weights if ".fp16." in name or ".fp16-" in name}
+    if not half:
+        return None
+    # Each model has a folder.
+    only = {name.partition("/")[0] for name in half} - {name.partition("/")[0] for name in weights - half}
+    return "fp16" if dtype is not torch.float32 or only else None
+
+
+def overflows_in_half(vae: Any, index: dict[str, Any]) -> bool:
+    """Whether the VAE must stay in single precision where the rest is float16.
+
+    ``force_upcast`` in its configuration says so. It is on by default where a configuration is older than it, as those of Stable
+    Diffusion 1.5 and 2 are; their VAEs are at home in float16, and only XL's was trained so that it overflows.
+    """
+    said = "force_upcast" not in vae.config.get("_use_default_values", ())
+    return bool(vae.config.get("force_upcast", False)) and (said or index["_class_name"] == "StableDiffusionXLPipeline")
 
 
 def quiet_libraries(what_for: str) -> Any:
@@ -166,6 +195,7 @@ def quiet_libraries(what_for: str) -> Any:
     transformers_log = need("transformers", what_for).logging
     transformers_log.set_verbosity_error()
     transformers_log.disable_progress_bar()
+    need("huggingface_hub", what_for).logging.set_verbosity_error()
     diffusers = need("diffusers", what_for)
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
@@ -180,14 +210,14 @@ def load_pipeline(asked: str, folder: Path, device: torch.device, precision: str
     """
     diffusers = quiet_libraries(WHAT_FOR)
     source = resolve(asked, folder)
-    index = read_index(source, asked)
+    index, snapshot = read_index(source, asked)
     if isinstance(source, Path):
         check_weights(source, index)
     dtype = pick_dtype(precision, index, device)
     left_out: dict[str, Any] = {name: None for name in UNUSED if name in index}
     if "requires_safety_checker" in index:
         left_out["requires_safety_checker"] = False
-    variant = "fp16" if has_half_files(source, dtype) else None
+    variant = variant_of(source, snapshot, dtype)
     try:
         pipeline = diffusers.DiffusionPipeline.from_pretrained(
             source, dtype=dtype, use_safetensors=True, variant=variant, **left_out
@@ -208,8 +238,7 @@ def load_pipeline(asked: str, folder: Path, device: torch.device, precision: str
             module.requires_grad_(False)
             module.eval()
     vae = getattr(pipeline, "vae", None)
-    if vae is not None and dtype is torch.float16 and vae.config.get("force_upcast", False):
-        # This VAE overflows in float16, as its configuration says.
+    if vae is not None and dtype is torch.float16 and overflows_in_half(vae, index):
         vae.to(torch.float32)
     return pipeline, index
 

@@ -25,6 +25,8 @@ ENCODER_TENSORS = 12
 DENOISER_TENSORS = 64
 """Tensors, of the first block's channels, alive at once in a denoiser without gradient, attention included."""
 GIGABYTE = 2**30
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "_STATUS_ALLOC_FAILED")
+"""What the CPU's allocator says on Linux and on Windows, and cuBLAS and cuDNN."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,20 @@ def measure_needs(pipeline: Any, texts: tuple[str, ...], denoiser: str, side: in
     )
 
 
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: torch's own on CUDA, plain ones of its libraries and of the CPU's allocator."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in OUT_OF_MEMORY)
+
+
+def held_on(pipeline: Any, device: torch.device) -> int:
+    """Bytes of a pipeline's models that lie on the device now."""
+    modules = [m for m in pipeline.components.values() if isinstance(m, nn.Module)]
+    tensors = [t for m in modules for t in (*m.parameters(), *m.buffers()) if t.device.type == device.type]
+    return sum(t.numel() * t.element_size() for t in tensors)
+
+
 def free_memory(device: torch.device) -> int | None:
     """Bytes that are free on the device; None where that cannot be told."""
     if device.type == "cuda":
@@ -137,6 +153,7 @@ def below(rung: str, device: torch.device) -> str | None:
 def climb_to(pipeline: Any, rung: str, device: torch.device, texts: tuple[str, ...]) -> None:
     """Puts a pipeline's modules where a rung wants them, and slices what it slices."""
     pipeline.remove_all_hooks()
+    _unslice(pipeline)
     if rung != "full":
         _slice(pipeline, tiles=rung != "sliced")
     if rung == "offload":
@@ -149,6 +166,16 @@ def climb_to(pipeline: Any, rung: str, device: torch.device, texts: tuple[str, .
         for name, module in pipeline.components.items():
             if isinstance(module, nn.Module):
                 module.to("cpu" if rung == "lean" and name in texts else device)
+
+
+def _unslice(pipeline: Any) -> None:
+    """What a lower rung sliced is whole again."""
+    if hasattr(getattr(pipeline, "unet", None), "set_attention_slice"):
+        pipeline.disable_attention_slicing()
+    vae = getattr(pipeline, "vae", None)
+    if vae is not None:
+        vae.disable_slicing()
+        vae.disable_tiling()
 
 
 def _slice(pipeline: Any, tiles: bool) -> None:

@@ -30,6 +30,10 @@ class Level:
         shape = (-1,) + (1,) * (like.dim() - 1)
         return self.signal.reshape(shape).to(like), self.noise.reshape(shape).to(like)
 
+    def to(self, device: torch.device) -> "Level":
+        """The same on another device, so that it is carried there once."""
+        return Level(self.timestep.to(device), self.signal.to(device), self.noise.to(device))
+
 
 class Path(Protocol):
     """How noise is mixed in, and what the network predicts."""
@@ -99,10 +103,11 @@ class RectifiedFlow:
 
 
 def dynamic_shift(config: Any, tokens: int) -> float:
-    """The shift that FLUX's schedule has for a picture of so many tokens: exp of a line through two given points."""
+    """The shift that FLUX's schedule has for a picture of so many tokens: a line through two given points, in its exponent as a rule."""
     low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
     least, most = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
-    return math.exp(least + (most - least) * (tokens - low) / (high - low))
+    line = least + (most - least) * (tokens - low) / (high - low)
+    return line if config.get("time_shift_type", "exponential") == "linear" else math.exp(line)
 
 
 def path_of(scheduler: Any, tokens: int) -> VariancePreserving | RectifiedFlow:

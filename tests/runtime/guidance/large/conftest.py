@@ -266,7 +266,7 @@ def make_request() -> Callable[..., Any]:
     from interactive3d.runtime.settings import Settings
 
     def make(guidance: Any, *, seed: int = 3, side: int = 24, scale: float = 7.0, **values: Any) -> ScoreRequest:
-        settings = Settings()
+        settings = Settings(large=guidance.options)
         for key, value in values.items():
             settings = settings.set(f"large.{key}", value)
         return ScoreRequest(

@@ -88,7 +88,7 @@ def test_the_hub_s_refusals_in_words(error: str, parts: tuple[str, ...], monkeyp
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise raised
 
-    monkeypatch.setattr(hub, "hf_hub_download", refuse)
+    monkeypatch.setattr(hub, "get_hf_file_metadata", refuse)
     with pytest.raises(LargeModelProblem) as caught:
         load("acme/fox")
     for part in parts:
@@ -96,10 +96,10 @@ def test_the_hub_s_refusals_in_words(error: str, parts: tuple[str, ...], monkeyp
 
 
 def test_the_default_is_a_living_mirror_and_is_named_when_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(asked: str, name: str) -> None:
-        raise hub.errors.RepositoryNotFoundError(asked, response=answer(404))
+    def refuse(url: str, **more: Any) -> None:
+        raise hub.errors.RepositoryNotFoundError(url, response=answer(404))
 
-    monkeypatch.setattr(hub, "hf_hub_download", refuse)
+    monkeypatch.setattr(hub, "get_hf_file_metadata", refuse)
     with pytest.raises(LargeModelProblem, match=DEFAULT_MODEL):
         start_guidance(GuidanceChoice(name="diffusers"), Path(), "cpu")
 
@@ -160,6 +160,49 @@ def test_files_of_half_size_are_taken_where_there_are_some(copied: Path) -> None
         file.rename(file.with_name(file.stem + ".fp16.safetensors"))
     pipeline, _ = load_pipeline(str(copied), Path(), CPU, "float16")
     assert pipeline.unet.dtype == torch.float16
+
+
+def test_files_of_half_size_are_taken_where_there_are_no_others(copied: Path) -> None:
+    """As `hf download --include "*fp16*"` leaves them; on the CPU they are read in single precision."""
+    for file in copied.glob("unet/diffusion_pytorch_model.safetensors"):
+        file.rename(file.with_name(file.stem + ".fp16.safetensors"))
+    assert load(str(copied)).unet.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "upcast"),
+    [("sd15", None, False), ("sd15", True, True), ("sdxl", None, True), ("sdxl", False, False)],
+)
+def test_only_a_vae_that_overflows_stays_in_single_precision(
+    name: str, said: bool | None, upcast: bool, models: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """The published configurations of Stable Diffusion 1.5 and 2 say nothing, and the library's default is to upcast."""
+    folder = Path(shutil.copytree(models(name), tmp_path / "fox"))
+    path = folder / "vae" / "config.json"
+    config = json.loads(path.read_text())
+    config.pop("force_upcast")
+    path.write_text(json.dumps(config | ({} if said is None else {"force_upcast": said})))
+    pipeline, _ = load_pipeline(str(folder), Path(), CPU, "float16")
+    assert pipeline.unet.dtype == torch.float16
+    assert (pipeline.vae.dtype == torch.float32) == upcast
+    assert load_pipeline(str(folder), Path(), CPU, "bfloat16")[0].vae.dtype == torch.bfloat16
+
+
+def test_without_a_network_one_question_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's own client would ask again and again for half a minute, and say so each time."""
+    asked: list[str] = []
+
+    def unreachable(url: str, **more: Any) -> None:
+        asked.append(url)
+        raise type("ConnectError", (Exception,), {})("Name or service not known")
+
+    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(hub, "get_hf_file_metadata", unreachable)
+    with pytest.raises(
+        LargeModelProblem, match=r"'acme/fox' is neither a folder here nor in the cache .* cannot be reached"
+    ):
+        load("acme/fox")
+    assert len(asked) == 1 and asked[0].endswith("acme/fox/resolve/main/model_index.json")
 
 
 def test_formats_by_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,3 +135,49 @@ def test_little_free_memory_starts_lower(models: Callable, make_request: Callabl
     )
     assert guidance.rung == "lean"
     assert "memory: 0.0 GB free on cpu" in told[1]
+
+
+def test_what_is_turned_on_the_way_is_followed(make_guidance: Callable, make_request: Callable) -> None:
+    """Rung, size and number format, there and back; the same scores as of a guidance that began so."""
+    told: list[str] = []
+    guidance = make_guidance("sd15", told.append)
+    first = guidance.score(make_request(guidance)).gradient
+    for key, value in (("memory", "lean"), ("size", 8), ("precision", "bfloat16")):
+        found = guidance.score(make_request(guidance, **{key: value})).gradient
+        wanted = make_guidance("sd15", **{f"large_{key}": value})
+        assert torch.equal(found, wanted.score(make_request(wanted)).gradient)
+        assert (guidance.rung, guidance.side, guidance.dtype_name) == (wanted.rung, wanted.side, wanted.dtype_name)
+        back = make_request(guidance, memory="auto", size=0, precision="auto")
+        assert torch.equal(guidance.score(back).gradient, first)
+    assert sum("bfloat16" in line for line in told) == 1
+
+
+def test_whatever_says_that_memory_ran_out_is_understood() -> None:
+    """torch's own error, the allocator of the CPU, and the libraries below."""
+    assert memory.ran_out(torch.OutOfMemoryError("CUDA out of memory"))
+    assert memory.ran_out(
+        RuntimeError("[enforce fail at alloc_cpu.cpp:119] . DefaultCPUAllocator: can't allocate memory")
+    )
+    assert memory.ran_out(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
+    assert not memory.ran_out(RuntimeError("The size of tensor a (8) must match the size of tensor b (16)"))
+    assert not memory.ran_out(ValueError("not enough memory"))
+
+
+def test_other_errors_are_not_taken_for_want_of_memory(
+    make_guidance: Callable, make_request: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guidance = make_guidance("sd15")
+
+    def broken(*args: Any) -> torch.Tensor:
+        raise RuntimeError("a shape does not fit")
+
+    monkeypatch.setattr(guidance.family, "predict", broken)
+    with pytest.raises(RuntimeError, match="a shape does not fit"):
+        guidance.score(make_request(guidance))
+    assert guidance.rung == "full"
+
+
+def test_what_lies_on_the_device_is_counted(make_guidance: Callable) -> None:
+    guidance = make_guidance("sd15")
+    assert memory.held_on(guidance.pipeline, CPU) == sum(guidance.needs.weights.values())
+    assert memory.held_on(guidance.pipeline, CUDA) == 0
