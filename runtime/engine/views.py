@@ -8,6 +8,7 @@ from torch import Tensor
 
 from interactive3d.runtime.operations.base import Focus
 from interactive3d.runtime.scene.camera import Camera
+from interactive3d.runtime.scene.render import carried
 from interactive3d.runtime.settings import CameraSettings
 
 CHECKER_CELLS = 8
@@ -62,14 +63,14 @@ def draw_backgrounds(
     if kind == "mixed":
         colors = torch.rand(batch, 3, generator=generator)
         colors[torch.rand(batch, generator=generator) < 0.5] = 1.0
-        return colors.to(device)
+        return carried(colors, device)
     if kind == "random":
-        return torch.rand(batch, 3, generator=generator).to(device)
+        return carried(torch.rand(batch, 3, generator=generator), device)
     if kind == "checker":
         cell = max(1, side // CHECKER_CELLS)
         grid = (torch.arange(side)[:, None] // cell + torch.arange(side)[None, :] // cell) % 2
         low, high = CHECKER_SHADES
         shades = torch.rand(batch, 2, generator=generator) * (high - low) + low
         picture = torch.where(grid[None] == 0, shades[:, 0, None, None], shades[:, 1, None, None])
-        return picture[..., None].expand(batch, side, side, 3).contiguous().to(device)
+        return carried(picture[..., None].expand(batch, side, side, 3).contiguous(), device)
     raise ValueError(f"background: expected mixed, white, random, checker, grey or black, got {kind!r}")

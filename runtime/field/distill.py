@@ -16,7 +16,7 @@ from interactive3d.runtime.field.optimizer import Moments, Rates, adam_step
 from interactive3d.runtime.field.rendering import camera_rays, orientation_loss, render_field, render_trainable
 from interactive3d.runtime.scene.camera import Camera
 from interactive3d.runtime.scene.gaussians import GaussianModel
-from interactive3d.runtime.scene.render import render
+from interactive3d.runtime.scene.render import carried, render
 from interactive3d.runtime.scene.voxels import voxelise
 from interactive3d.runtime.settings import Settings
 
@@ -90,8 +90,8 @@ def distill_step(
     target, coverage = raster.color.reshape(-1, 3), raster.alpha.reshape(-1)
     rows = draw_rays(coverage > 0.01, settings.distill.rays, generator)
     origins, directions = camera_rays(cameras, side, side, field.device)
-    shifts = torch.rand(len(rows), generator=generator).to(field.device)
-    behind = torch.rand(count, 3, generator=generator).to(field.device)[rows // (side * side)]
+    shifts = carried(torch.rand(len(rows), generator=generator), field.device)
+    behind = carried(torch.rand(count, 3, generator=generator), field.device)[rows // (side * side)]
     leaf = field.params.detach().requires_grad_()
     sampled = replace(field, step=field.step * sample_distance(progress))
     pixels = render_trainable(sampled, origins[rows], directions[rows], base=leaf, shifts=shifts)
@@ -139,7 +139,7 @@ def draw_rays(inside: Bool[Tensor, " n"], count: int, generator: torch.Generator
         return every.to(inside.device)
     chosen = hit[torch.randint(0, len(hit), (count,), generator=generator)]
     first = torch.arange(count) < count * FOREGROUND
-    return torch.where(first, chosen, every).to(inside.device)
+    return carried(torch.where(first, chosen, every), inside.device)
 
 
 @torch.no_grad()

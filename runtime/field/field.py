@@ -18,6 +18,7 @@ from interactive3d.kernels.field_network import EMPTY, SCENE_BOX, GridBatch, fie
 from interactive3d.kernels.hash_grid import GridLayout
 from interactive3d.kernels.hash_refine import hash_refine
 from interactive3d.kernels.reference_field import NOTHING, activate
+from interactive3d.runtime.scene.render import carried
 
 OCCUPANCY_SIDE = 32  # paper section 3.2.2
 REGION_SIDE = 64
@@ -102,7 +103,7 @@ class HashGridField:
     # -- what the kernels take ------------------------------------------------------------------------------------------
     def base_grid(self, params: Tensor | None = None) -> GridBatch:
         """The base, optionally with other parameters (a leaf that takes gradients)."""
-        box = torch.tensor([SCENE_BOX], dtype=self.params.dtype, device=self.device)
+        box = carried(torch.tensor([SCENE_BOX], dtype=self.params.dtype), self.device)
         return GridBatch(self.params if params is None else params, self.mask[None], box, (self.layout,))
 
     def region_grids(self, params: dict[str, Tensor] | None = None) -> GridBatch | None:
@@ -160,7 +161,7 @@ class HashGridField:
         regions: dict[str, Tensor] | None = None,
     ) -> Float[Tensor, "n 3"]:
         """Finite-difference gradient of the raw density, from four points around each; differentiable in the parameters."""
-        corners = torch.tensor(_CORNERS, dtype=positions.dtype, device=positions.device)
+        corners = carried(torch.tensor(_CORNERS, dtype=positions.dtype), positions.device)
         around = (positions[:, None] + NORMAL_STEP * corners).reshape(-1, 3)
         raw = self._raw(around, base, regions or {})[0][:, 0].reshape(-1, 4)
         return raw @ corners / (4.0 * NORMAL_STEP)

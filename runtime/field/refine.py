@@ -27,6 +27,7 @@ from interactive3d.runtime.field.field import (
 from interactive3d.runtime.field.optimizer import Moments, Rates, adam_step
 from interactive3d.runtime.field.rendering import camera_rays, render_trainable
 from interactive3d.runtime.scene.camera import Camera
+from interactive3d.runtime.scene.render import carried
 from interactive3d.runtime.settings import RefineSettings
 
 COARSEST_CELLS = 8  # of a region's coarsest level
@@ -209,7 +210,7 @@ def refine_step(
     field, name = state.field, state.name
     region = field.region(name)
     origins, directions = camera_rays(cameras, side, side, field.device)
-    shifts = torch.rand(len(origins), generator=generator).to(field.device)
+    shifts = carried(torch.rand(len(origins), generator=generator), field.device)
     leaf = region.params.detach().requires_grad_()
     pixels = render_trainable(field, origins, directions, regions={name: leaf}, shifts=shifts)
     shape = (len(cameras), side, side)

@@ -10,6 +10,7 @@ from torch import Tensor
 from interactive3d.kernels.volume_render import composite, march_rays, render_rays
 from interactive3d.runtime.field.field import HashGridField
 from interactive3d.runtime.scene.camera import Camera
+from interactive3d.runtime.scene.render import carried
 
 VIEW_STOP = 1 / 255
 """Transmittance at which a view's ray ends: what shines through beyond is less than one step of an eight-bit picture."""
@@ -49,7 +50,7 @@ def camera_rays(
         world = torch.nn.functional.normalize(local @ view[:3, :3], dim=-1)
         directions.append(world)
         origins.append((-view[:3, 3] @ view[:3, :3]).expand_as(world))
-    return torch.cat(origins).to(device).contiguous(), torch.cat(directions).to(device)
+    return carried(torch.cat(origins).contiguous(), device), carried(torch.cat(directions), device)
 
 
 @torch.no_grad()
@@ -105,7 +106,7 @@ def render_trainable(
         samples = march_rays(origins, directions, occupancy, field.step, shifts=shifts, limits=seen.used)
     raw = field.raw(samples.positions, base, regions)
     pixels = composite(raw, samples.times, samples.offsets, field.step)
-    owners = directions.repeat_interleave(samples.offsets.diff(), dim=0)
+    owners = directions.repeat_interleave(samples.offsets.diff(), dim=0, output_size=len(samples.times))
     return RayPixels(
         color=pixels.color,
         alpha=pixels.alpha,

@@ -41,15 +41,14 @@ def rigid_fit(
     """
     start, now = start.double(), now.double()
     a, b = start.mean(0), now.mean(0)
-    spread = (start - a).T @ (now - b)
+    # Nine numbers: a graphics card's solver would take longer than the way to the processor and back.
+    spread = ((start - a).T @ (now - b)).cpu()
     # A trace of the identity decides what the points leave open, far below what they do decide.
     scale = float(spread.abs().max())
-    u, _, vt = torch.linalg.svd(
-        spread + max(1e-9 * scale, 1e-30) * torch.eye(3, dtype=torch.float64, device=now.device)
-    )
-    handed = torch.ones(3, dtype=torch.float64, device=now.device)
+    u, _, vt = torch.linalg.svd(spread + max(1e-9 * scale, 1e-30) * torch.eye(3, dtype=torch.float64))
+    handed = torch.ones(3, dtype=torch.float64)
     handed[2] = torch.linalg.det(vt.T @ u.T).sign()
-    return vt.T @ torch.diag(handed) @ u.T, a, b
+    return (vt.T @ torch.diag(handed) @ u.T).to(now.device), a, b
 
 
 def falloff(distance: Float[Tensor, "m"], radius: float, core: float) -> tuple[Float[Tensor, "m"], Float[Tensor, "m"]]:

@@ -11,6 +11,15 @@ from interactive3d.runtime.scene.camera import Camera, intrinsics, view_matrices
 from interactive3d.runtime.scene.gaussians import GaussianModel
 
 
+def carried(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """A CPU tensor on another device. Unlike `to` alone it does not wait until a graphics card has done all that it was given before.
+
+    Nothing may write into the tensor's memory before the card has read it; ordinary memory, which is not page-locked, is copied
+    aside before the call returns, and so is free at once.
+    """
+    return tensor.to(device, non_blocking=True)
+
+
 def render_parameters(
     parameters: Mapping[str, Tensor],
     cameras: Sequence[Camera],
@@ -30,8 +39,8 @@ def render_parameters(
         parameters["rotation"],
         parameters["color"],
         torch.sigmoid(parameters["logit_opacity"]),
-        view_matrices(cameras).to(device),
-        intrinsics(cameras, width, height).to(device),
+        carried(view_matrices(cameras), device),
+        carried(intrinsics(cameras, width, height), device),
         width,
         height,
         background,
@@ -48,5 +57,5 @@ def render(
     background: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> Raster:
     """Picture of the model for a screen, a file or a test; never part of the run's arithmetic."""
-    fill = torch.tensor(background, device=model.device).expand(len(cameras), 3).contiguous()
+    fill = carried(torch.tensor(background), model.device).expand(len(cameras), 3).contiguous()
     return render_parameters(model.parameters(), cameras, width, height or width, fill)

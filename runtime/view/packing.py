@@ -93,8 +93,8 @@ def pack_on_device(model: GaussianModel) -> Float[Tensor, "n 16"]:
     packed = torch.zeros(len(model), 4 * TEXELS_A_BLOB, device=model.device)
     packed[:, 0:3] = model.mean
     packed[:, 3] = model.opacity
-    packed[:, 4:8] = full[:, (0, 0, 0, 1), (0, 1, 2, 1)]
-    packed[:, 8:10] = full[:, (1, 2), (2, 2)]
+    # By slices: lists of indices would each be carried to the device first, and wait for it.
+    packed[:, 4:7], packed[:, 7:9], packed[:, 9] = full[:, 0], full[:, 1, 1:], full[:, 2, 2]
     packed[:, 12:15] = model.color
     return torch.where(packed.isfinite().all(dim=1, keepdim=True), packed, 0.0)
 

@@ -22,6 +22,7 @@ from interactive3d.runtime.guidance.embedded.weights import DEFAULT_FOLDER, Netw
 from interactive3d.runtime.guidance.objects import words
 from interactive3d.runtime.guidance.protocol import Score, ScoreRequest, SeedPoints
 from interactive3d.runtime.scene.camera import view_matrices
+from interactive3d.runtime.scene.render import carried
 
 VolumeChoice = Literal["text", "none"] | Float[Tensor, "4 r r r"]
 CACHED_PROMPTS = 16
@@ -170,8 +171,8 @@ class EmbeddedPrior:
         if background.ndim == 4:
             background = background.mean((1, 2))
         given = images.detach().to(self.device).permute(0, 3, 1, 2).requires_grad_(True)
-        views = view_matrices(request.cameras).to(self.device)
-        fovs = torch.tensor([camera.fov for camera in request.cameras], device=self.device)
+        views = carried(view_matrices(request.cameras), self.device)
+        fovs = carried(torch.tensor([camera.fov for camera in request.cameras]), self.device)
         with torch.enable_grad():
             small = F.interpolate(given, (self.size, self.size), mode="area")
             clean = self.denoised(
@@ -219,8 +220,8 @@ class EmbeddedPrior:
         generator: torch.Generator,
     ) -> Float[Tensor, "b 3 64 64"]:
         """Noise `images` (0..1) to steps `t` (0..999) and predict them clean again, 0..1. Randomness comes from `generator` (CPU)."""
-        t = t.to(self.device, torch.float32)
-        noise = torch.randn(images.shape, generator=generator).to(self.device)
+        t = carried(t.float(), self.device)
+        noise = carried(torch.randn(images.shape, generator=generator), self.device)
         noisy = schedule.noised(images * 2 - 1, noise, t)
         clean = self.predict_clean(noisy, t, condition, viewmats, fovs_deg, volume, background, guidance_scale)
         return ((clean + 1) / 2).clamp(0, 1).clone()

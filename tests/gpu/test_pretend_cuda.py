@@ -1,0 +1,378 @@
+"""Whole runs on a CUDA device that is not there (`pretend_cuda`): no tensors of two devices meet, the bits are the CPU's, and the
+processor waits for the card no oftener than is written here. Needs no GPU.
+"""
+
+import runpy
+import shutil
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from interactive3d.dsl.program import GuidanceChoice, InitShape, Program
+from interactive3d.dsl.values import Sphere
+from interactive3d.kernels import reference, reference_field
+from interactive3d.kernels.hash_grid import hash_encode
+from interactive3d.kernels.volume_render import STOP
+from interactive3d.runtime.engine.run import Run
+from interactive3d.runtime.engine.script import load_script
+from interactive3d.runtime.engine.start import begin
+from interactive3d.runtime.scene.camera import Camera
+from interactive3d.runtime.scene.gaussians import GaussianModel
+from interactive3d.runtime.settings import Settings
+from interactive3d.runtime.view.packing import pack, pack_on_device, to_host
+from tests.gpu.pretend_cuda import PretendCuda, PretendTensor, Wait, on_cuda, pretended_kernels
+from tests.kernels import field_cases as cases
+from tests.kernels.splat_cases import random_scene
+
+ROOT = Path(__file__).parents[2]
+
+SPLATS = """
+prompt "a green dragon"
+seed 3
+steps 44
+splats 120 from text
+set guidance.size 24
+set camera.batch 2
+set repair.steps 2
+set densify.start 1
+set densify.every 3
+set densify.prune_every 4
+set densify.gradient 0.0001
+
+view front = orbit azimuth 0 elevation 10
+part head = sphere at (0, 0.2, 0.3) radius 0.3
+part low = box (-1, -1, -1) .. (1, 0, 1)
+part picked = click (64, 64) in front size 128
+
+at step 1 paint picked blue
+at step 2 rotate head by 20 deg about y
+at step 3 move low by (0, 0.02, 0)
+at step 3 stretch low by (1, 1, 1.1)
+at step 4 add sphere at (0, 0.6, 0) radius 0.1 count 20 color red as crown
+at step 4 add "knight.splat" at (0, 0.35, 0) scale 0.2 as knight
+at step 5 duplicate crown by (0.2, 0, 0) as second
+at step 5 mirror crown across x as third
+at step 6 remove second
+at step 6 paint low & (color green within 0.5) yellow
+at step 7 freeze crown
+at step 7 densify
+at step 7 prune below 0.05
+at step 8 drag from (0, 0.2, 0.3) to (0.1, 0.3, 0.3) radius 0.25 rigid over 4 steps
+at step 13 drag from (0, 0, 0) to (0.2, 0.2, 0) radius 0.25 deformable form offset over 5 steps step 0.01 rigidity 0.5
+at step 19 drag from (0, -0.3, 0) to (0.1, -0.3, 0) radius 0.2 deformable over 3 steps
+at step 23 drag head from (0, 0.2, 0.3) to (0.1, 0.2, 0.3) rigid form point over 2 steps
+at step 26 edit low with "a red dragon" for 5 steps noise 0.02 .. 0.5 zoom 1.5 scale 2
+at step 32 thaw crown
+at step 32 repair low for 4 steps noise 0.02 .. 0.3 anchor 1
+at step 36 set guidance.shape object
+at step 37 keep all - knight
+at step 37 set camera.background checker
+at step 39 set guidance.shape none
+at step 40 set camera.background random
+at step 42 checkpoint "late"
+at step 43 snapshot "front.png" from front size 64
+at step 43 export splats "dragon.ply"
+"""
+"""Every operation on splats, every kind of background and shape."""
+
+FIELD = """
+prompt "a green dragon"
+seed 3
+steps 18
+splats 120 from text
+set guidance.size 24
+set camera.batch 2
+set distill.rays 256
+set distill.cameras 2
+set field.levels 4
+set field.capacity 4096
+set refine.refresh 2
+part head = sphere at (0, 0.1, 0.2) radius 0.4
+at step 1 distill over 8 steps size 48
+at step 9 refine head levels 3 features 2 capacity 2^10 for 3 steps
+at step 12 edit head with "a red dragon" for 3 steps
+at step 15 set guidance.shape object
+at step 15 refine head with "a green dragon" for 2 steps
+at step 17 remove head
+at end {
+  export field "dragon.safetensors"
+  export mesh "dragon.glb" resolution 24 texture 64 faces 200 threshold auto
+  snapshot "front.png" from orbit azimuth 0 elevation 10 size 48
+}
+"""
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny tensors lose their time in handing work between threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def card() -> Iterator[PretendCuda]:
+    with pretended_kernels(), PretendCuda() as pretended:
+        yield pretended
+
+
+# -- the pretence itself -----------------------------------------------------------------------------------------------
+
+
+def test_tensors_of_two_devices_do_not_meet(card: PretendCuda) -> None:
+    here, there = torch.ones(3), torch.ones(3, device="cuda")
+    for meet in (
+        lambda: here + there,
+        lambda: there.add_(here),
+        lambda: torch.cat([here, there]),
+        lambda: torch.where(there > 0, here, there),
+        lambda: here[there.long()],
+        lambda: torch.stack([there.sum(), torch.tensor(1.0)]),
+        lambda: torch.rand(3, device="cuda", generator=torch.Generator()),
+    ):
+        with pytest.raises(RuntimeError, match=r"device|indices"):
+            meet()
+    with pytest.raises(TypeError, match="numpy"):
+        np.asarray(there)
+    with pytest.raises(TypeError, match="numpy"):
+        there.numpy()
+
+
+def test_what_may_meet(card: PretendCuda) -> None:
+    there = torch.arange(4.0, device="cuda")
+    assert there.device.type == "cuda" and there.is_cuda and isinstance(there, PretendTensor)
+    assert (there + torch.tensor(1.0)).cpu().tolist() == [1, 2, 3, 4]
+    assert there[torch.tensor([2, 0])].cpu().tolist() == [2, 0]
+    there[1:3] = torch.tensor([7.0, 8.0])
+    assert there.tolist() == [0, 7, 8, 3]
+    leaf = torch.ones(2, requires_grad=True)
+    (2 * leaf.to("cuda") * there[:2]).sum().backward()
+    assert leaf.grad is not None and leaf.grad.tolist() == [0, 14]
+
+
+def test_waits_are_written_down(card: PretendCuda) -> None:
+    there = torch.ones(3, device="cuda")
+    assert not card.waits
+    bool((there > 0).all()), there.nonzero(), there[there > 0], there.cpu(), torch.ones(2).to("cuda"), there.tolist()
+    kinds = ["read", "nonzero", "a mask as index", "copied to the processor", "copied to the device", "tolist"]
+    assert [wait.what for wait in card.waits] == kinds
+    card.waits.clear()
+    torch.ones(2).to("cuda", non_blocking=True)
+    there[there > 0] = 0.0
+    assert not card.waits
+
+
+# -- kernels -----------------------------------------------------------------------------------------------------------
+
+
+def on(move: Callable[[torch.Tensor], torch.Tensor], *tensors: Any) -> list[Any]:
+    return [move(t) if isinstance(t, torch.Tensor) else t for t in tensors]
+
+
+def test_references_work_where_the_tensors_lie(card: PretendCuda) -> None:
+    """They serve on a card where there is no compiler for it."""
+    scene = random_scene(20, 2, 12, 9).with_gradients()
+    settings = reference.SplatSettings(12, 9, 0.01, 1e6, 0.3, 1 / 255, 1e-4)
+    behind = torch.full((2, 3), 0.5)
+    grads = (torch.ones(2, 9, 12, 3), None, torch.ones(2, 9, 12))
+    blobs = [t.detach() for t in scene.blobs]
+    found = []
+    for move in (torch.clone, on_cuda):
+        given = on(move, *blobs, scene.viewmats, scene.intrinsics, behind)
+        forward = reference.splat_forward(*given, None, settings)
+        back = reference.splat_backward(
+            tuple(on(move, *grads)), tuple(given[:5]), given[5], given[6], given[7], None, settings
+        )
+        found.append([t.cpu() for t in (*forward, *back[0])])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+    base, regions = cases.base_grid(), cases.region_grids()
+    origins, directions = cases.rays(40)
+    cells = cases.mask(6, torch.Generator().manual_seed(5))
+    found = []
+    for move in (torch.clone, on_cuda):
+        o, d, c, *grid = on(move, origins, directions, cells, base.params, base.masks[0], base.boxes[0])
+        refined = on(move, regions.params, regions.masks, regions.boxes)
+        times, positions, offsets = reference_field.march_rays(o, d, None, c, None, 0.05, 0.01)
+        raw, encoding, speaks = reference_field.field_network(positions, *grid, base.numbers, -4.0)
+        residual, more = reference_field.hash_refine(positions, encoding, raw, *refined, regions.numbers)
+        pixels = reference_field.composite(raw + residual, times, offsets, 0.05, STOP)
+        found.append([t.cpu() for t in (times, raw, encoding, speaks, residual, more, *pixels)])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_the_encoding_alone(card: PretendCuda) -> None:
+    grid = cases.base_grid()
+    table = grid.layouts[0].split(grid.params)[0].contiguous()
+    points = torch.rand(50, 3, generator=torch.Generator().manual_seed(1))
+    expected = hash_encode(points, table, grid.layouts[0])
+    assert torch.equal(hash_encode(on_cuda(points), on_cuda(table), grid.layouts[0]).cpu(), expected)
+
+
+# -- whole runs --------------------------------------------------------------------------------------------------------
+
+
+def digests(script: str, folder: Path, card: PretendCuda) -> tuple[str, str]:
+    """Of a script's run on the CPU and on the pretended card."""
+    path = folder / "all.sculpt"
+    path.write_text(script)
+    shutil.copy(ROOT / "scripts" / "objects" / "knight.splat", folder)
+    loaded = load_script(path)
+    assert loaded.program is not None, loaded.diagnostics
+    found = []
+    for device in ("cpu", "cuda"):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="One of the clusters is empty", category=UserWarning)
+            found.append(Run(loaded.program, path, folder / device, device=device).go().digest)
+    return found[0], found[1]
+
+
+def test_every_operation_on_splats(card: PretendCuda, tmp_path: Path) -> None:
+    on_cpu, on_card = digests(SPLATS, tmp_path, card)
+    assert on_cpu == on_card
+    assert card.waits
+
+
+def test_the_field(card: PretendCuda, tmp_path: Path) -> None:
+    on_cpu, on_card = digests(FIELD, tmp_path, card)
+    assert on_cpu == on_card
+
+
+# -- what the processor waits for in a step ----------------------------------------------------------------------------
+
+STEP = {
+    "runtime/engine/trainer.py _trainable": 1,  # whether any blob is frozen: nothing is under way yet
+    "kernels/splat_raster.py rasterize": 1,  # how many pairs of blob and tile there are
+    "kernels/splat_raster.py _backward": 1,
+    "runtime/engine/trainer.py _step": 1,  # how far the blobs have moved: the step's end
+}
+"""What a step of stage I waits for outside its prior."""
+
+
+def places(waits: list[Wait], *, without: str = "/guidance/") -> Counter[str]:
+    """Files and functions that waited, and how often."""
+    found = Counter(f"{w.where.split(':')[0]} {w.where.split()[-1]}" for w in waits)
+    return Counter({place: count for place, count in found.items() if without not in place})
+
+
+def steps_of(guidance: Any, folder: Path, count: int = 3) -> Any:
+    program = Program(
+        prompt="a green dragon",
+        steps=1000,
+        initial=InitShape(count=60, shape=Sphere(center=(0.0, 0.0, 0.0), radius=0.4)),
+        guidance=GuidanceChoice(name=guidance.name),
+        settings=(("guidance.size", 24), ("camera.batch", 2)),
+        folder=str(folder),
+    )
+    trainer, state = begin(program, guidance, seed=0, device=str(guidance.device))
+    for _ in range(count):
+        before, state = state, trainer.step(state)
+    return trainer, before, state
+
+
+def test_waits_of_a_step_under_the_embedded_prior(card: PretendCuda, tmp_path: Path) -> None:
+    from interactive3d.runtime.guidance.embedded import EmbeddedPrior
+
+    trainer, state, _ = steps_of(EmbeddedPrior.load("cuda"), tmp_path)
+    card.waits.clear()
+    trainer.step(state)
+    assert places(card.waits) == STEP
+    assert sum(places(card.waits, without="(nothing)").values()) == sum(STEP.values()) + 1  # and the prior's loss
+
+
+FAMILIES = ("sd15", "flux-dev", *(pytest.param(n, marks=pytest.mark.slow) for n in ("sd2v", "sdxl", "if", "sd3")))
+
+
+@pytest.fixture(scope="module")
+def makers() -> dict[str, Callable[[], Any]]:
+    pytest.importorskip("diffusers")
+    pytest.importorskip("transformers")
+    return runpy.run_path(str(ROOT / "tests" / "runtime" / "guidance" / "large" / "conftest.py"))["MAKERS"]
+
+
+def large(maker: Callable[[], Any], device: str, **values: Any) -> Any:
+    from interactive3d.runtime.guidance.large import DiffusersGuidance
+
+    torch.manual_seed(7)
+    pipeline = maker()
+    pipeline.set_progress_bar_config(disable=True)
+    for module in pipeline.components.values():
+        if isinstance(module, torch.nn.Module):
+            module.requires_grad_(False).eval()
+    settings = Settings().set("camera.batch", 2).set("large.size", 16)
+    for name, value in values.items():
+        settings = settings.set(f"large.{name}", value)
+    return DiffusersGuidance(pipeline, device, settings=settings, model="tiny", free_memory=lambda place: 10**12)
+
+
+def state_bits(state: Any) -> list[torch.Tensor]:
+    return [column.cpu() for column in state.model.columns.values()]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_step_under_a_large_model(
+    name: str, makers: dict[str, Callable[[], Any]], card: PretendCuda, tmp_path: Path
+) -> None:
+    _, _, expected = steps_of(large(makers[name], "cpu"), tmp_path)
+    trainer, before, found = steps_of(large(makers[name], "cuda"), tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(state_bits(expected), state_bits(found), strict=True))
+    card.waits.clear()
+    trainer.step(before)
+    assert places(card.waits) == STEP
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "values",
+    [{"perp_neg": True}, {"estimator": "interval"}, {"memory": "sliced"}, {"memory": "lean"}],
+    ids=["perp-neg", "interval", "sliced", "lean"],
+)
+def test_other_ways_to_ask_a_large_model(
+    values: dict[str, Any], makers: dict[str, Callable[[], Any]], card: PretendCuda, tmp_path: Path
+) -> None:
+    from interactive3d.runtime.guidance.protocol import ScoreRequest
+
+    settings = Settings()
+    for name, value in values.items():
+        settings = settings.set(f"large.{name}", value)
+    found = []
+    for device in ("cpu", "cuda"):
+        guidance = large(makers["sdxl"], device, **values)
+        images = torch.rand(2, 24, 24, 3, generator=torch.Generator().manual_seed(11))
+        score = guidance.score(
+            ScoreRequest(
+                images=images.to(device),
+                cameras=[Camera.orbit(0, 10), Camera.orbit(90, 10)],
+                condition=guidance.encode("a red fox", "blur"),
+                noise=(0.1, 0.9),
+                guidance_scale=7.0,
+                generator=torch.Generator().manual_seed(3),
+                background=torch.ones(2, 3).to(device),
+                large=settings.large,
+            )
+        )
+        assert score.gradient.device.type == device
+        found.append((score.gradient.cpu(), score.loss))
+    assert torch.equal(found[0][0], found[1][0]) and found[0][1] == found[1][1]
+
+
+# -- the window --------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_window_takes(card: PretendCuda, make_ball: Callable[..., GaussianModel]) -> None:
+    ball = make_ball()
+    expected = pack(ball)
+    there = ball.to("cuda")
+    card.waits.clear()
+    packed = pack(there)
+    assert isinstance(packed, np.ndarray)
+    assert [wait.what for wait in card.waits] == ["copied to the processor"]
+    assert np.allclose(packed, expected, atol=1e-6)
+    assert np.array_equal(packed, to_host(pack_on_device(ball), pinned=False))
