@@ -134,7 +134,12 @@ def _window(going: Any, script: Path, tell: Callable[[str], None]) -> Callable[[
     def drive(session: Any) -> bool:
         try:
             open_session(
-                session, title=script.stem, folder=going.folder.path, program=going.program, script=script.resolve()
+                session,
+                title=script.stem,
+                folder=going.folder.path,
+                program=going.program,
+                script=script.resolve(),
+                closing=lambda: going.stopping,
             )
         except NoWindow as problem:
             tell(f"{problem}; running without")

@@ -60,18 +60,29 @@ class Progress:
 
     @contextlib.contextmanager
     def interruptible(self, stop: Callable[[], None]) -> Iterator[None]:
-        """Ctrl+C asks for a stop at the next step boundary; a second one interrupts at once."""
+        """Ctrl+C, the end of a terminal or of a job asks for a stop at the next step boundary; a second one interrupts at once."""
+        previous: dict[int, Any] = {}
 
-        def handler(number: int, frame: FrameType | None) -> None:
-            self._message("stopping at the next step; Ctrl+C again to stop at once")
-            signal.signal(signal.SIGINT, previous)
+        def restore() -> None:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+        def stopping(number: int, frame: FrameType | None) -> None:
+            restore()
+            # The terminal may be gone.
+            with contextlib.suppress(OSError):
+                self._message("stopping at the next step; Ctrl+C again to stop at once")
             stop()
 
-        previous: Any = signal.signal(signal.SIGINT, handler)
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            # nohup has the end of the terminal ignored, and so it stays.
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                previous[number] = signal.signal(number, stopping)
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, previous)
+            restore()
 
     def _stepped(self, state: RunState, steps: int, seconds: float) -> None:
         now = time.monotonic()

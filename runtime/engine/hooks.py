@@ -35,6 +35,8 @@ class Hooks:
     ended: Callable[[Operation, RunState], None] = lambda operation, state: None
     interaction: Callable[[Interaction], None] = lambda interaction: None
     stepped: Callable[[RunState], None] = lambda state: None
+    finished: Callable[[RunState], None] = lambda state: None
+    """Told when the last step has been taken and everything due at the end has been done; what a person does later comes on top."""
     pause: Callable[[RunState], None] = lambda state: None
     boundary: Callable[[], None] = lambda: None
     """Asked after every step, before anything happens at the boundary that it came to; the script may be exchanged here."""

@@ -38,6 +38,9 @@ from interactive3d.runtime.output.splat_files import write_splats
 AUTOSAVE_SECONDS = 30.0
 CHECKPOINTS_KEPT = 3
 SPACE_NEEDED = 200 << 20
+RESULT = "splats.ply"
+"""What every finished run leaves behind, unless its script exports something else under that name."""
+
 WITH_FILE = (Export, RecordTimelapse, RecordTurntable, SnapshotImage)
 METRICS = ("step", "loss", "blobs", "motion", "active", "seconds")
 
@@ -109,6 +112,7 @@ class Run:
         self.splices: list[Splice] = []
         self._given = Given(seed=seed, overrides=overrides)
         self._stopping = False
+        self._written: RunState | None = None
         guidance = make_guidance(
             program.guidance, Path(program.folder), device, first_settings(program.settings), self.report.message
         )
@@ -142,6 +146,7 @@ class Run:
             stepped=self._stepped,
             pause=lambda state: self.report.message(f"step {state.step}: pause is for the window; going on"),
             replanned=self._replanned,
+            finished=self._finish,
         )
         trainer = dataclasses.replace(trainer, listen=self.report.notes)
         self.session = Session(
@@ -178,6 +183,11 @@ class Run:
         return RunResult(
             folder=self.folder.path, state=state, complete=complete, seconds=self.seconds(), digest=digest(state)
         )
+
+    @property
+    def stopping(self) -> bool:
+        """Whether ``stop`` has been called: a window that drives the run closes then."""
+        return self._stopping
 
     def stop(self) -> None:
         """Make ``go`` return at the next step boundary. May be called from a signal handler."""
@@ -372,11 +382,16 @@ class Run:
 
     # -- the end --------------------------------------------------------------------------------------------------------
     def _finish(self, state: RunState) -> None:
-        if not (self.folder.path / "splats.ply").exists() and len(state.model):
-            write_splats(state.model, self.folder.output("splats.ply"))
+        """The results. A window may stay open after the last step, and what is done in it then is written when it closes."""
+        if state is self._written:
+            return
+        theirs = any(isinstance(op, Export) and op.path == RESULT for op in (*self.program.operations, *state.journal))
+        if not theirs and len(state.model):
+            write_splats(state.model, self.folder.output(RESULT))
         self.contact.write(self.folder.output("contact.png"), state, f"“{self.program.prompt or ''}”")
         self._save(state, None)
         self.folder.write_record(self.record(state))
+        self._written = state
 
     def record(self, state: RunState) -> dict[str, Any]:
         """What run.json says: enough to make the same object again and to know whether it is the same."""

@@ -149,6 +149,8 @@ class Session:
             self._arrived = _Kept(state=self._state, watched=dict(self._watched))
             self._boundary()
             self._remember()
+            if self.finished:
+                self.hooks.finished(self._state)
         return self._state
 
     def undo(self) -> bool:

@@ -94,8 +94,10 @@ class Window:
         size: tuple[int, int] = (1440, 860),
         engine: Engine | None = None,
         tests: Callable[["Window"], None] | None = None,
+        closing: Callable[[], bool] = lambda: False,
     ) -> None:
         self.studio = studio
+        self._closing = closing
         self.config = config
         self.tests = tests
         self._engine = engine
@@ -134,7 +136,7 @@ class Window:
         switch = sys.getswitchinterval()
         sys.setswitchinterval(min(switch, SWITCH_SECONDS))
         try:
-            while not self.params.app_shall_exit:
+            while not (self.params.app_shall_exit or self._closing()):
                 started = time.perf_counter()
                 render.render()
                 self.studio.frame_seconds.append(time.perf_counter() - started)

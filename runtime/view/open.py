@@ -6,6 +6,7 @@ the caller goes on without.
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,8 +75,9 @@ def open_session(
     script: Path | None = None,
     running: bool = True,
     mesh: "Mesh | None" = None,
+    closing: Callable[[], bool] = lambda: False,
 ) -> Closed:
-    """Open a window on a session and return when it is closed; the step under way is finished first.
+    """Open a window on a session and return when it is closed, or when ``closing`` says so; the step under way is finished first.
 
     The caller saves what was reached: ``state`` is whole. Without a program the session is only looked at and edited, never advanced.
 
@@ -94,7 +96,7 @@ def open_session(
     studio = Studio(worker, Project(title=title, folder=folder, program=program, script=script))
     studio.mesh = mesh
     try:
-        _show(Window(studio, config=config_folder()))
+        _show(Window(studio, config=config_folder(), closing=closing))
     finally:
         state = studio.close()
     return Closed(state=state, finished=session.finished, program=studio.project.program)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -11,9 +12,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from interactive3d.dsl.operations import NamedPart, Remove
 from interactive3d.runtime.engine.run import Report, Run, read_record, replay_digest
 from interactive3d.runtime.engine.script import load_script
+from interactive3d.runtime.engine.session import Session
 from interactive3d.runtime.engine.snapshots import digest
+from interactive3d.runtime.output.checkpoints import newest_whole
 from interactive3d.runtime.output.problems import FileProblem
 from interactive3d.runtime.output.splat_files import read_splats, write_splats
 from interactive3d.runtime.scene.gaussians import GaussianModel
@@ -108,6 +112,41 @@ def test_a_stopped_run_goes_on_and_ends_the_same(script: Path, tmp_path: Path) -
     assert resumed.complete and resumed.digest == straight.digest
     with (tmp_path / "out" / "metrics.csv").open() as file:
         assert [int(r["step"]) for r in csv.DictReader(file)] == list(range(1, STEPS + 1))
+
+
+def test_what_is_done_after_the_end_is_in_the_results_too(script: Path, tmp_path: Path) -> None:
+    """A window stays open after the last step: the results are there at once, and again when it closes."""
+    folder = tmp_path / "out"
+    run = started(script, folder)
+    before: dict[str, object] = {}
+
+    def window(session: Session) -> bool:
+        last = session.advance()
+        record = json.loads((folder / "run.json").read_text())
+        before.update(blobs=len(read_splats(folder / "splats.ply")), digest=record["state_digest"])
+        assert before == {"blobs": len(last.model), "digest": digest(last)}
+        session.submit(Remove(part=NamedPart(name="second")))
+        session.advance(0)
+        return True
+
+    result = run.go(window)
+    assert result.complete and len(result.state.model) < before["blobs"]
+    assert len(read_splats(folder / "splats.ply")) == len(result.state.model)
+    assert json.loads((folder / "run.json").read_text())["state_digest"] == result.digest
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGTERM") or sys.platform == "win32", reason="no signals of this kind")
+def test_the_end_of_a_job_stops_a_run_as_ctrl_c_does(script: Path, tmp_path: Path) -> None:
+    script.write_text(SCRIPT.replace(f"steps {STEPS}", "steps 100000"))
+    command = [sys.executable, "-m", "interactive3d.runtime.cli", "run", str(script), "--headless"]
+    going = subprocess.Popen([*command, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "out").glob("checkpoints/*.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    going.send_signal(signal.SIGTERM)
+    _, said = going.communicate(timeout=60)
+    assert going.returncode == 1 and "--resume" in said and "Traceback" not in said
+    assert newest_whole(tmp_path / "out" / "checkpoints").path is not None
 
 
 def test_another_script_is_not_resumed(script: Path, tmp_path: Path) -> None:
