@@ -124,7 +124,8 @@ def recipe(name: str, sources: tuple[str, ...], device: str, portable: bool = Fa
     if device == "cuda":
         torch_includes += ["-I", str(cuda_home() / "include")]
         link += ["-lc10_cuda", "-lcudart"]
-        folders.append(f"-L{cuda_home() / 'lib64'}")
+        homes = (cuda_home() / "lib64", cuda_home() / "lib", *cuda_home().glob("targets/*/lib"))
+        folders += [f"-L{folder}" for folder in homes if folder.is_dir()]
         version += f", {version_of(find_nvcc(), last=True)}"
     commands = []
     for source in sources:

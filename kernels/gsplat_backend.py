@@ -4,28 +4,46 @@ gsplat's own stages are called one by one, so that the projected centres can car
 can be put behind. gsplat's limits are fixed: blobs are skipped under alpha 1/255 and pixels stop at transmittance 1e-4.
 """
 
+import contextlib
+import importlib.metadata
+import warnings
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interactive3d.kernels import _build
 from interactive3d.kernels._library import BuildError
 from interactive3d.kernels.reference import SplatSettings, finite_rows
 
 TILE = 16  # pixels; gsplat's default
 ALPHA_MIN = 1.0 / 255.0
 TRANSMITTANCE_MIN = 1e-4
+MESSAGE = 2000  # characters of a compiler's message that are kept, the last ones
 
 
 def load() -> str:
-    """Imports gsplat's CUDA code, which it may first compile; returns what serves, or raises BuildError."""
+    """Imports gsplat's CUDA code, which it compiles the first time, for minutes; returns what serves, or raises BuildError.
+
+    A failure is kept beside our own builds: gsplat would compile everything anew in every process.
+    """
+    version = importlib.metadata.version("gsplat")
+    failure = _build.cache_folder() / f"gsplat-{version}-torch-{torch.__version__}.failed"
+    if failure.exists():
+        raise BuildError(f"{failure.read_text()}\n(remembered; delete {failure} to try again)")
     try:
-        import gsplat
-        from gsplat.cuda import _backend
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its import and of torch's build tools, which are no concern of ours
+            from gsplat.cuda import _backend
     except Exception as error:  # its import compiles, and fails in as many ways as compilers do
-        raise BuildError(f"gsplat is installed but does not load: {error}") from error
+        said = f"gsplat is installed but does not load: {str(error)[-MESSAGE:]}"
+        with contextlib.suppress(OSError):
+            failure.parent.mkdir(parents=True, exist_ok=True)
+            failure.write_text(said)
+        raise BuildError(said) from error
     if _backend._C is None:
-        raise BuildError("gsplat is installed, but without its CUDA code")
-    return f"gsplat {gsplat.__version__}"
+        raise BuildError("gsplat is installed, but without its CUDA code, and there is no nvcc to compile it")
+    return f"gsplat {version}"
 
 
 def serves(means: Tensor, settings: SplatSettings) -> bool:
@@ -60,8 +78,9 @@ def rasterize(
     opacities = torch.where(finite, opacities, torch.zeros_like(opacities))
 
     cameras, (width, height) = viewmats.shape[0], (settings.width, settings.height)
+    # By slices: lists of indices would be carried to the device first, and wait for it.
     matrices = torch.zeros(cameras, 3, 3, device=means.device)
-    matrices[:, [0, 1, 0, 1], [0, 1, 2, 2]] = intrinsics
+    matrices[:, 0, 0], matrices[:, 1, 1], matrices[:, :2, 2] = intrinsics[:, 0], intrinsics[:, 1], intrinsics[:, 2:]
     matrices[:, 2, 2] = 1.0
     radii, centers, depths, conics, _ = fully_fused_projection(
         means,

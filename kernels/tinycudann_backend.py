@@ -7,6 +7,7 @@ which tiny-cuda-nn's have not, and is torch's.
 
 import functools
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,7 +24,9 @@ HEAD = 4  # of a layout's numbers: features, hidden, extra, levels
 def load() -> str:
     """Imports tiny-cuda-nn; returns what serves, or raises BuildError."""
     try:
-        import tinycudann
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its import, which are no concern of ours
+            import tinycudann
     except Exception as error:  # its import looks for the device and its libraries, and fails in many ways
         raise BuildError(f"tinycudann is installed but does not load: {error}") from error
     return f"tinycudann {getattr(tinycudann, '__version__', '')}".strip()
@@ -50,12 +53,22 @@ def encode(units: Tensor, table: Tensor, layout: Sequence[int]) -> Tensor:
         resolution, entries = layout[HEAD + 2 * level], layout[HEAD + 2 * level + 1]
         rows = table[offset : offset + entries]
         offset += entries
-        padding = -len(rows) % PADDED
-        flat = torch.nn.functional.pad(rows, (0, 0, 0, padding)).reshape(-1)
+        flat = torch.nn.functional.pad(rows, (0, 0, 0, padded(entries) - entries)).reshape(-1)
         # tiny-cuda-nn looks at x * resolution + 1/2.
         shifted = units.clamp(0, 1) - 0.5 / resolution
-        found.append(_evaluate(_grid(resolution, features, entries), shifted, flat))
+        # Its outputs may be padded to a wider row.
+        found.append(_evaluate(_grid(resolution, features, entries), shifted, flat)[:, :features])
     return torch.cat(found, dim=-1)
+
+
+def padded(entries: int) -> int:
+    """How many entries tiny-cuda-nn's table has for one of ours: a multiple of eight, but no more than its limit for hashed ones."""
+    return min(-(-entries // PADDED) * PADDED, 1 << _power(entries))
+
+
+def _power(entries: int) -> int:
+    """The power of two that holds a table: the limit that tiny-cuda-nn is told."""
+    return math.ceil(math.log2(entries))
 
 
 def grid_config(resolution: int, features: int, entries: int) -> dict[str, Any]:
@@ -65,7 +78,7 @@ def grid_config(resolution: int, features: int, entries: int) -> dict[str, Any]:
         "type": "Hash",
         "n_levels": 1,
         "n_features_per_level": features,
-        "log2_hashmap_size": math.ceil(math.log2(entries)),
+        "log2_hashmap_size": _power(entries),
         "base_resolution": resolution + 1,
         "per_level_scale": 1.0,
         "interpolation": "Linear",
@@ -76,7 +89,10 @@ def grid_config(resolution: int, features: int, entries: int) -> dict[str, Any]:
 def _grid(resolution: int, features: int, entries: int) -> Any:
     import tinycudann
 
-    return tinycudann.Encoding(3, grid_config(resolution, features, entries), dtype=torch.float32)
+    grid = tinycudann.Encoding(3, grid_config(resolution, features, entries), dtype=torch.float32)
+    # Ours are used in place of its own parameters, which would double the tables' memory.
+    grid.params = torch.nn.Parameter(grid.params.detach()[:0].clone())
+    return grid
 
 
 def _evaluate(grid: Any, positions: Tensor, params: Tensor) -> Tensor:

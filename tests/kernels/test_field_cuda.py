@@ -15,7 +15,7 @@ import torch
 
 from interactive3d.kernels import _build, _library, tinycudann_backend
 from interactive3d.kernels.field_network import EMPTY, GridBatch, field_network
-from interactive3d.kernels.hash_grid import KERNEL
+from interactive3d.kernels.hash_grid import KERNEL, GridLayout, hash_encode
 from interactive3d.kernels.hash_refine import hash_refine
 from interactive3d.kernels.volume_render import composite, march_rays, render_rays
 from tests.kernels import cuda_emulation
@@ -167,6 +167,7 @@ class FakeGrid(torch.nn.Module):
         self.params = torch.nn.Parameter(torch.zeros(self.size * self.features))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        assert self.params.shape == (self.size * self.features,)
         table = self.params.reshape(self.size, self.features)
         position = x * self.scale + 0.5
         cell = position.floor()
@@ -180,7 +181,7 @@ class FakeGrid(torch.nn.Module):
             hashed = i ^ ((j * 2654435761) & 0xFFFFFFFF) ^ ((k * 805459861) & 0xFFFFFFFF)
             entry = (dense if self.side**3 <= self.size else hashed) % self.size
             out = out + weight[:, None] * table[entry]
-        return out
+        return torch.nn.functional.pad(out, (0, 3), value=1.0)  # rows may be padded
 
 
 def test_tinycudann_is_told_of_our_grids(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,6 +201,23 @@ def test_tinycudann_is_told_of_our_grids(monkeypatch: pytest.MonkeyPatch) -> Non
     ]
     assert torch.allclose(*slopes, atol=TINYCUDANN * float(slopes[0].abs().max()))
     assert tinycudann_backend.serves(positions) and not tinycudann_backend.serves(positions.double())
+
+
+@pytest.mark.parametrize("capacity", [4, 8, 64, 1 << 15])
+def test_tables_have_the_size_that_tinycudann_gives_them(capacity: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It refuses parameters of any other size. Dense and hashed levels, also of fewer entries than it pads to."""
+    monkeypatch.setitem(sys.modules, "tinycudann", types.SimpleNamespace(Encoding=FakeGrid))
+    tinycudann_backend._grid.cache_clear()
+    layout = GridLayout.create(levels=4, features=2, capacity=capacity, base_resolution=1, growth=2.0)
+    for resolution, entries in zip(layout.resolutions, layout.entries, strict=True):
+        grid = FakeGrid(3, tinycudann_backend.grid_config(resolution, layout.features, entries), torch.float32)
+        assert grid.size == tinycudann_backend.padded(entries) >= entries
+    table = layout.split(layout.initial(torch.Generator().manual_seed(0)))[0].contiguous()
+    points = cases.points(60) * 0.5 + 0.5
+    assert torch.allclose(
+        tinycudann_backend.encode(points, table, layout.numbers), hash_encode(points, table, layout), atol=TINYCUDANN
+    )
+    tinycudann_backend._grid.cache_clear()
 
 
 @pytest.mark.gpu

@@ -1,0 +1,60 @@
+"""The CUDA libraries, built, linked and loaded for real: all but the launches can be seen where torch knows CUDA but there is no card.
+
+A torch without CUDA cannot; name an interpreter whose torch can in INTERACTIVE3D_CUDA_PYTHON (it needs jaxtyping besides), and nvcc must
+be of the same major version.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from interactive3d.kernels import _build
+
+PYTHON = os.environ.get("INTERACTIVE3D_CUDA_PYTHON", sys.executable)
+PROGRAM = """
+import sys
+import torch
+from interactive3d.kernels import _build, hash_grid, hash_refine, splat_raster, volume_render
+
+torch.cuda.get_device_capability = lambda *device: (int(sys.argv[1]), 0)
+for kernel in (splat_raster.KERNEL, hash_grid.KERNEL):
+    path, reason = _build.build(kernel.name, kernel.cuda, "cuda")
+    torch.ops.load_library(str(path))
+names = [n for n in torch._C._dispatch_get_all_op_names() if n.startswith("i3d::") and "reference_" not in n]
+assert len(names) == 12, names
+missing = [n for n in names if not torch._C._dispatch_has_kernel_for_dispatch_key(n, "CUDA")]
+assert not missing, missing
+print("all there")
+"""
+
+
+def cuda_of_torch() -> str | None:
+    """The CUDA version that the interpreter's torch was built with."""
+    asked = [PYTHON, "-c", "import torch; print(torch.version.cuda or '')"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() or None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
+@pytest.mark.parametrize("major", [8, 9], ids=["sm_80", "sm_90"])
+def test_every_operator_gets_its_cuda_half(major: int, tmp_path: Path) -> None:
+    version = cuda_of_torch()
+    if version is None:
+        pytest.skip("torch was built without CUDA; see INTERACTIVE3D_CUDA_PYTHON")
+    (tmp_path / "interactive3d").mkdir()
+    (tmp_path / "interactive3d" / "kernels").symlink_to(Path(_build.__file__).parent)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), _build.CACHE_VARIABLE: str(tmp_path / "cache")}
+    done = subprocess.run(
+        [PYTHON, "-W", "ignore", "-c", PROGRAM, str(major)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, f"torch's CUDA {version}\n{done.stderr[-4000:]}"
+    assert done.stdout.strip() == "all there"
