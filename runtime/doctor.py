@@ -16,6 +16,7 @@ OPTIONAL = (
     "torchvision",
     "tinycudann",
     "segment_anything",
+    "open_clip",
     "moderngl",
     "glfw",
     "imgui_bundle",
@@ -69,6 +70,13 @@ def large_models() -> dict[str, str]:
         if missing
         else f"diffusers {_version('diffusers')}, transformers {_version('transformers')}",
         "memory ladder": "unknown" if free is None else f"{free / GIGABYTE:.1f} GB free on {device}",
+        "judges": ", ".join(
+            [
+                "embedded",
+                *(() if "transformers" in missing else ("clip:ID_OR_FOLDER",)),
+                *(() if importlib.util.find_spec("open_clip") is None else ("open_clip:ID_OR_FOLDER",)),
+            ]
+        ),
         "clicks": describe_segmenter(),
         "segment by text": describe_text_segmenter(),
         "multi-view prior": "none: no library that loads one without running code from the hub (docs/large_models.md)",
@@ -87,7 +95,7 @@ def large_models() -> dict[str, str]:
 def _version(name: str) -> str:
     if importlib.util.find_spec(name) is None:
         return "not installed"
-    for candidate in (name, name.replace("_", "-")):
+    for candidate in (name, name.replace("_", "-"), f"{name}_torch"):
         try:
             return version(candidate)
         except PackageNotFoundError:

@@ -1,5 +1,6 @@
 """Which segmenter answers clicks: the embedded one, unless the environment names another."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from interactive3d.runtime.scene.segmenter import (
     use_text_segmenter,
 )
 
+EXPECTED = "embedded, sam:CHECKPOINT.pth (segment-anything) or sam:ID_OR_FOLDER (transformers)"
+CHECKPOINTS = (".pth", ".pt")
 VARIABLE = "INTERACTIVE3D_SEGMENTER"
 """``embedded``, ``sam:CHECKPOINT.pth`` or ``sam:ID_OR_FOLDER``."""
-
 
 TEXT_VARIABLE = "INTERACTIVE3D_TEXT_SEGMENTER"
 """The id or folder of a CLIPSeg model, for ``segment "…"``."""
@@ -62,10 +64,30 @@ def has_text_segmenter() -> bool:
 def describe_text_segmenter() -> str:
     """One line for ``doctor``."""
     model = os.environ.get(TEXT_VARIABLE, "").strip()
-    return f"{model} ({TEXT_VARIABLE})" if model else f"none: {TEXT_VARIABLE} names a CLIPSeg model"
+    if not model:
+        return f"none: {TEXT_VARIABLE} names a CLIPSeg model"
+    return f"{model} ({TEXT_VARIABLE}){_trouble(model, 'transformers')}"
 
 
 def describe_segmenter() -> str:
-    """One line for ``doctor``."""
+    """One line for ``doctor``: who answers clicks, and what would stand in the way."""
     choice = chosen_segmenter()
-    return EmbeddedSegmenter.name if choice == "embedded" else f"{choice} ({VARIABLE})"
+    if choice == "embedded":
+        return EmbeddedSegmenter.name
+    kind, _, model = choice.partition(":")
+    if kind != "sam" or not model:
+        trouble = f"; not known: expected {EXPECTED}"
+    else:
+        trouble = _trouble(model, "segment_anything" if model.endswith(CHECKPOINTS) else "transformers")
+    return f"{choice} ({VARIABLE}){trouble}"
+
+
+def _trouble(model: str, package: str) -> str:
+    """What can be told without loading anything: a package that is not there, a path to nothing."""
+    if importlib.util.find_spec(package) is None:
+        return f"; {package} is not installed"
+    path = Path(model).expanduser()
+    wants_path = model.endswith(CHECKPOINTS) or model.startswith((".", "/", "~")) or model.count("/") != 1
+    if wants_path and not path.exists():
+        return f"; there is no {path.absolute()}" + ("" if path.is_absolute() else ", unless it lies beside the script")
+    return ""

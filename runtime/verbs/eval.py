@@ -12,7 +12,7 @@ import click
 
 from interactive3d.runtime.verbs.common import Failure, mendable
 
-JUDGES = "embedded, or clip:ID or clip:FOLDER of a CLIP model"
+JUDGES = "embedded, clip:ID_OR_FOLDER (a CLIP of transformers) or open_clip:ID_OR_FOLDER (open_clip's own layout)"
 
 
 @click.command("eval")
@@ -57,7 +57,7 @@ def evaluate(
     evaluation = Evaluation(folder, program, texts, seed=seed, device=chosen)
     count = min(first or len(texts), len(texts))
     # What cannot judge, or was made otherwise, is said before anything is made.
-    judging, name = _judge(judge, chosen)
+    judging, name = _judge(judge, chosen, texts)
     done = [i for i in range(count) if evaluation.made(i) is not None]
     if done:
         click.echo(f"{folder}: {len(done)} of {count} objects are there already", err=True)
@@ -157,7 +157,7 @@ def _program(script: Path | None, steps: int | None, settings: tuple[str, ...]) 
     return loaded.program if steps is None else dataclasses.replace(loaded.program, steps=steps)
 
 
-def _judge(name: str, device: str) -> tuple[Any, str]:
+def _judge(name: str, device: str, texts: list[str]) -> tuple[Any, str]:
     kind, _, model = name.partition(":")
     if name == "embedded":
         from interactive3d.runtime.guidance.judge import Judge
@@ -170,5 +170,13 @@ def _judge(name: str, device: str) -> tuple[Any, str]:
         from interactive3d.runtime.guidance.large.clip_judge import ClipJudge
 
         found = ClipJudge.load(model, Path(), device)
+        for text in texts:
+            if (missed := found.unread(text)) is not None:
+                click.echo(missed.told(f"judge {name}: the prompt {text!r}"), err=True)
         return found, found.name
+    if kind == "open_clip" and model:
+        from interactive3d.runtime.guidance.large.open_clip_judge import OpenClipJudge
+
+        other = OpenClipJudge.load(model, Path(), device)
+        return other, other.name
     raise click.BadParameter(f"expected {JUDGES}, got {name!r}", param_hint="--judge")

@@ -9,10 +9,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from interactive3d.runtime.guidance.large.loading import quiet_libraries, resolve
+from interactive3d.runtime.guidance.large.loading import first_line, quiet_libraries, resolve
 from interactive3d.runtime.guidance.large.problems import LargeModelProblem, hub_problem
+from interactive3d.runtime.guidance.large.reading import Reader, Unread, unread
 
 WHAT_FOR = "judge clip"
+OPEN_CLIP = "open_clip_config.json"
 # What CLIP's pictures were normalised with, where a model does not say.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
@@ -33,6 +35,11 @@ class ClipJudge:
         Raises:
             LargeModelProblem: not installed, missing, gated, offline, not a CLIP, or weights that are no safetensors.
         """
+        own = [
+            p for p in (folder / asked, Path(asked)) if (p / OPEN_CLIP).is_file() and not (p / "config.json").exists()
+        ]
+        if own:
+            raise LargeModelProblem(f"{WHAT_FOR}: {own[0]} is in open_clip's own layout; name it as open_clip:{asked}")
         quiet_libraries(WHAT_FOR)
         from transformers import AutoConfig, AutoTokenizer, CLIPModel
 
@@ -52,11 +59,15 @@ class ClipJudge:
             cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
             known = hub_problem(error, asked, WHAT_FOR) or hub_problem(cause, asked, WHAT_FOR)
             raise known or LargeModelProblem(
-                f"{WHAT_FOR}: {asked!r} cannot be loaded from {source}: {str(error).strip().splitlines()[0]}; name the id or the folder "
+                f"{WHAT_FOR}: {asked!r} cannot be loaded from {source}: {first_line(error)}; name the id or the folder "
                 f"of a CLIP model with safetensors"
             ) from error
         mean, deviation = normalisation(source)
         return cls(model.eval().to(device), tokenizer, f"clip:{asked}", mean, deviation)
+
+    def unread(self, text: str) -> Unread | None:
+        """What the model does not read of a text, or None."""
+        return unread([Reader(self.tokenizer, int(self.model.config.text_config.max_position_embeddings))], text)
 
     @torch.no_grad()
     def score(self, images: Float[Tensor, "b 3 h w"], prompts: list[str]) -> Float[Tensor, "b p"]:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool
 
 from interactive3d.runtime.guidance.large.clip_judge import normalisation
-from interactive3d.runtime.guidance.large.loading import quiet_libraries, resolve
+from interactive3d.runtime.guidance.large.loading import first_line, quiet_libraries, resolve
 from interactive3d.runtime.guidance.large.problems import LargeModelProblem, hub_problem
 from interactive3d.runtime.scene.segmenter import View
 
@@ -30,7 +30,7 @@ class ClipSeg:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(source)
         except Exception as error:
             raise hub_problem(error, asked, WHAT_FOR) or LargeModelProblem(
-                f"{WHAT_FOR}: {asked!r} cannot be loaded from {source}: {str(error).strip().splitlines()[0]}; name a CLIPSeg model with "
+                f"{WHAT_FOR}: {asked!r} cannot be loaded from {source}: {first_line(error)}; name a CLIPSeg model with "
                 f"safetensors, such as CIDAS/clipseg-rd64-refined"
             ) from error
         self.model.eval().to(device)

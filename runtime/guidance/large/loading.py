@@ -229,7 +229,7 @@ def load_pipeline(asked: str, folder: Path, device: torch.device, precision: str
             raise
         problem = hub_problem(error, asked, WHAT_FOR)
         raise problem or LargeModelProblem(
-            f"{WHAT_FOR}: {asked!r} cannot be loaded from {source}: {_first_line(error)}; only safetensors are read, never pickles. "
+            f"{WHAT_FOR}: {asked!r} cannot be loaded from {source}: {first_line(error)}; only safetensors are read, never pickles. "
             f"Download the model again, whole, or name another"
         ) from error
     pipeline.set_progress_bar_config(disable=True)
@@ -243,6 +243,7 @@ def load_pipeline(asked: str, folder: Path, device: torch.device, precision: str
     return pipeline, index
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, in a line; its kind where it says nothing."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,6 +1,6 @@
 """What can be wrong with a large model, said so that a person can act on it."""
 
-import importlib
+from importlib import import_module
 from types import ModuleType
 
 INSTALL = "pip install 'interactive3d[large]'"
@@ -17,7 +17,7 @@ def need(package: str, what_for: str, install: str = INSTALL) -> ModuleType:
         LargeModelProblem: it is not installed, or cannot be imported here.
     """
     try:
-        return importlib.import_module(package)
+        return import_module(package)
     except ModuleNotFoundError as error:
         if error.name == package.partition(".")[0]:
             raise LargeModelProblem(f"{what_for} needs {package}, which is not installed; {install}") from None

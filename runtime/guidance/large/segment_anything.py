@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool
 
-from interactive3d.runtime.guidance.large.loading import quiet_libraries, resolve
+from interactive3d.runtime.guidance.large.loading import first_line, quiet_libraries, resolve
 from interactive3d.runtime.guidance.large.problems import LargeModelProblem, hub_problem, need
 from interactive3d.runtime.scene.segmenter import Segmenter, View
 
@@ -60,7 +60,7 @@ class CheckpointSam:
             network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         except Exception as error:
             raise LargeModelProblem(
-                f"{WHAT_FOR}: {path} is no whole checkpoint of {kind}: {str(error).splitlines()[0]}; download it again"
+                f"{WHAT_FOR}: {path} is no whole checkpoint of {kind}: {first_line(error)}; download it again"
             ) from error
         self.predictor = package.SamPredictor(network.eval().to(device))
         self.name = f"Segment Anything, {path.name}"
@@ -92,7 +92,7 @@ class HubSam:
                 hub_problem(error, asked, WHAT_FOR)
                 or hub_problem(cause, asked, WHAT_FOR)
                 or LargeModelProblem(
-                    f"{WHAT_FOR}: {asked!r} cannot be loaded from {source}: {str(error).strip().splitlines()[0]}; name a Segment Anything "
+                    f"{WHAT_FOR}: {asked!r} cannot be loaded from {source}: {first_line(error)}; name a Segment Anything "
                     f"model with safetensors, such as facebook/sam-vit-base"
                 )
             ) from error

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from interactive3d.runtime.guidance.large.loading import quiet_libraries, resolve
+from interactive3d.runtime.guidance.large.loading import first_line, quiet_libraries, resolve
 from interactive3d.runtime.guidance.large.problems import LargeModelProblem, hub_problem
 from interactive3d.runtime.guidance.protocol import SeedPoints
 
@@ -18,6 +18,7 @@ WHAT_FOR = "splats from text"
 FROM_IMAGE = "splats from a picture"
 TEXT_SCALE = 15.0  # the models' own defaults
 IMAGE_SCALE = 3.0
+NEARLY_WHITE = 16  # of 255
 RADIUS = 0.8  # the project's size of generated objects
 
 
@@ -35,7 +36,7 @@ def load_shape_pipeline(asked: str, folder: Path, what_for: str = WHAT_FOR, imag
     except Exception as error:
         problem = hub_problem(error, asked, what_for)
         raise problem or LargeModelProblem(
-            f"{what_for}: {asked!r} cannot be loaded as a {kind.__name__}: {str(error).splitlines()[0]}; name a Shap-E model as the second "
+            f"{what_for}: {asked!r} cannot be loaded as a {kind.__name__}: {first_line(error)}; name a Shap-E model as the second "
             f'name after `guidance diffusers "…", "…"`, or use `splats 4096 in sphere radius 0.5`'
         ) from error
     pipeline.set_progress_bar_config(disable=True)
@@ -60,7 +61,7 @@ def shape_points(
     """
     image = isinstance(prompt, Path)
     what_for = FROM_IMAGE if image else WHAT_FOR
-    asked_for = _picture(prompt) if isinstance(prompt, Path) else prompt
+    asked_for = _picture(prompt, tell) if isinstance(prompt, Path) else prompt
     pipeline = load_shape_pipeline(asked, folder, what_for, image)
     try:
         pipeline.to(device)
@@ -85,10 +86,18 @@ def shape_points(
         raise LargeModelProblem(
             f"{what_for}: {asked!r} made an empty mesh of {str(prompt)!r}; use other words, another seed, or `splats {count} in sphere radius 0.5`"
         )
-    colors = torch.stack([mesh.vertex_channels[c].detach().cpu() for c in "RGB"], dim=1).double().numpy()
+    colors = display_values(
+        torch.stack([mesh.vertex_channels[c].detach().cpu() for c in "RGB"], dim=1).double().numpy()
+    )
     points = points_on_mesh(vertices, faces, colors, count, generator)
     tell(f"first points: a mesh of {len(faces)} triangles, {count} points on it")
     return points
+
+
+def display_values(linear: np.ndarray) -> np.ndarray:
+    """sRGB of linear light: the mesh's colours are made for a renderer that lights them and converts afterwards."""
+    light = np.clip(linear, 0.0, 1.0)
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
 
 
 def points_on_mesh(
@@ -112,24 +121,37 @@ def points_on_mesh(
     return SeedPoints(positions=positions.float(), colors=shades.float(), spacing=spacing)
 
 
-def _picture(path: Path) -> Any:
-    """The picture on white.
+def _picture(path: Path, tell: Callable[[str], None]) -> Any:
+    """The picture upright on a white square, so that the model's own cut to a square takes nothing away.
 
     Raises:
         LargeModelProblem: it cannot be read.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(path) as opened:
-            rgba = opened.convert("RGBA")
+            rgba = ImageOps.exif_transpose(opened).convert("RGBA")
     except FileNotFoundError:
         raise LargeModelProblem(f"{FROM_IMAGE}: there is no file {path}; name a picture beside the script") from None
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise LargeModelProblem(f"{FROM_IMAGE}: {path} is no picture: {error}; save it again as PNG") from error
-    white = Image.new("RGBA", rgba.size, "white")
-    white.alpha_composite(rgba)
+    if not _has_plain_border(rgba):
+        tell(
+            f"{FROM_IMAGE}: {path.name} has a background, which counts as a part of the object; cut the object out (a PNG with transparency)"
+        )
+    side = max(rgba.size)
+    white = Image.new("RGBA", (side, side), "white")
+    white.alpha_composite(rgba, ((side - rgba.width) // 2, (side - rgba.height) // 2))
     return white.convert("RGB")
+
+
+def _has_plain_border(rgba: Any) -> bool:
+    """Whether most of a picture's rim is transparent or white."""
+    pixels = np.asarray(rgba).astype(int)
+    rim = np.concatenate((pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
+    empty = (rim[:, 3] < 128) | (rim[:, :3] > 255 - NEARLY_WHITE).all(1)
+    return bool(empty.mean() > 0.5)
 
 
 @contextlib.contextmanager

@@ -163,7 +163,7 @@ def test_prompts_that_cannot_be_read_are_explained(tmp_path: Path) -> None:
 def test_judges_are_named_when_another_is_asked_for(folder: Path) -> None:
     result = evaluate(folder, "--judge", "oracle")
     assert result.exit_code == 2
-    assert "expected embedded, or clip:ID or clip:FOLDER" in result.stderr
+    assert "expected embedded, clip:ID_OR_FOLDER" in result.stderr
 
 
 def test_ranks_by_hand() -> None:

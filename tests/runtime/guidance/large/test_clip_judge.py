@@ -95,6 +95,20 @@ def test_without_its_own_numbers_clip_s_are_used(clip: Path, tmp_path: Path) -> 
     assert (judge.mean, judge.deviation) == (MEAN, DEVIATION)
 
 
+def test_open_clip_s_own_layout_is_sent_to_its_own_judge(tmp_path: Path) -> None:
+    (tmp_path / "open_clip_config.json").write_text("{}")
+    with pytest.raises(LargeModelProblem, match=r"is in open_clip's own layout; name it as open_clip:"):
+        ClipJudge.load(str(tmp_path))
+
+
+def test_what_is_not_read_of_a_prompt_is_known(clip: Path) -> None:
+    judge = ClipJudge.load(str(clip))
+    assert judge.unread("a fox") is None
+    missed = judge.unread("a fox on a stone in the rain")
+    assert missed is not None
+    assert (missed.tokens, missed.limit) == (23, 16)
+
+
 def test_the_verb_takes_a_clip(clip: Path, tmp_path: Path, make_ball: Callable) -> None:
     from click.testing import CliRunner
 
@@ -102,7 +116,7 @@ def test_the_verb_takes_a_clip(clip: Path, tmp_path: Path, make_ball: Callable) 
     from interactive3d.runtime.output.splat_files import write_splats
 
     write_splats(make_ball(), tmp_path / "ball.ply")
-    (tmp_path / "prompts.txt").write_text("a ball\na tree\n")
+    (tmp_path / "prompts.txt").write_text("a ball\na tree that stands at the lake\n")
     (tmp_path / "b.sculpt").write_text(
         'steps 2\nguidance reference "ball.ply"\nsplats 30 in sphere at (0,0,0) radius 0.4\nset guidance.size 16\n'
     )
@@ -111,4 +125,8 @@ def test_the_verb_takes_a_clip(clip: Path, tmp_path: Path, make_ball: Callable) 
         patch.chdir(tmp_path)
         result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.stderr
+    assert (
+        f"judge clip:{clip}: the prompt 'a tree that stands at the lake' is too long for the model: it has"
+        in result.stderr
+    )
     assert f"clip:{clip}" in (tmp_path / "out" / "results.json").read_text()

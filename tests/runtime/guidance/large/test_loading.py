@@ -217,14 +217,14 @@ def test_formats_by_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("package", ["diffusers", "transformers"])
 def test_without_the_libraries_the_way_to_install_them_is_said(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    true_import = problems.importlib.import_module
+    true_import = problems.import_module
 
     def missing(name: str) -> Any:
         if name == package:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         return true_import(name)
 
-    monkeypatch.setattr(problems.importlib, "import_module", missing)
+    monkeypatch.setattr(problems, "import_module", missing)
     with pytest.raises(LargeModelProblem, match=rf"needs {package}, which is not installed; pip install"):
         load("acme/fox")
 
@@ -233,6 +233,6 @@ def test_libraries_that_do_not_fit_together_are_named(monkeypatch: pytest.Monkey
     def broken(name: str) -> Any:
         raise RuntimeError("operator torchvision::nms does not exist")
 
-    monkeypatch.setattr(problems.importlib, "import_module", broken)
+    monkeypatch.setattr(problems, "import_module", broken)
     with pytest.raises(LargeModelProblem, match=r"installed but does not load: operator torchvision::nms"):
         load("acme/fox")

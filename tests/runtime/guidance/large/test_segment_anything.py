@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from interactive3d.runtime.engine import segmenters
 from interactive3d.runtime.engine.segmenters import VARIABLE, describe_segmenter, settle_segmenter
 from interactive3d.runtime.guidance.large import LargeModelProblem, problems
 from interactive3d.runtime.guidance.large.segment_anything import load_segmenter
@@ -112,10 +113,8 @@ class Predictor:
 @pytest.fixture
 def package(monkeypatch: pytest.MonkeyPatch) -> None:
     module = SimpleNamespace(sam_model_registry={"vit_b": lambda: torch.nn.Linear(2, 2)}, SamPredictor=Predictor)
-    true_import = problems.importlib.import_module
-    monkeypatch.setattr(
-        problems.importlib, "import_module", lambda n: module if n == "segment_anything" else true_import(n)
-    )
+    true_import = problems.import_module
+    monkeypatch.setattr(problems, "import_module", lambda n: module if n == "segment_anything" else true_import(n))
 
 
 def test_the_package_s_predictor_is_asked_as_it_wants_to_be(package: None, tmp_path: Path) -> None:
@@ -142,7 +141,7 @@ def test_without_the_package_the_way_to_get_it_is_said(tmp_path: Path, monkeypat
     def missing(name: str) -> Any:
         raise ModuleNotFoundError(name=name)
 
-    monkeypatch.setattr(problems.importlib, "import_module", missing)
+    monkeypatch.setattr(problems, "import_module", missing)
     with pytest.raises(
         LargeModelProblem, match=r"needs segment_anything, which is not installed; pip install segment-anything"
     ):
@@ -160,3 +159,24 @@ def test_the_environment_chooses(tiny_sam: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv(VARIABLE, "embedded")
     settle_segmenter(Path(), "cpu")
     assert isinstance(segmenter(), EmbeddedSegmenter)
+
+
+def test_doctor_says_what_stands_in_the_way_of_a_segmenter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = segmenters.importlib.util.find_spec("transformers")
+    monkeypatch.setattr(segmenters.importlib.util, "find_spec", lambda name: here if name == "transformers" else None)
+    said = {
+        "magic": f"magic ({VARIABLE}); not known: expected embedded, sam:CHECKPOINT.pth",
+        "sam:a.pth": f"sam:a.pth ({VARIABLE}); segment_anything is not installed",
+        "sam:./a": f"sam:./a ({VARIABLE}); there is no {tmp_path / 'a'}, unless it lies beside the script",
+        "sam:facebook/sam-vit-base": f"sam:facebook/sam-vit-base ({VARIABLE})",
+    }
+    for choice, line in said.items():
+        monkeypatch.setenv(VARIABLE, choice)
+        assert describe_segmenter().startswith(line)
+    assert describe_segmenter().endswith(")")
+    monkeypatch.setattr(segmenters.importlib.util, "find_spec", lambda name: here)
+    monkeypatch.setenv(VARIABLE, "sam:/nowhere/a.pth")
+    assert describe_segmenter() == f"sam:/nowhere/a.pth ({VARIABLE}); there is no /nowhere/a.pth"
+    monkeypatch.setenv(segmenters.TEXT_VARIABLE, "./seg")
+    assert "; there is no " in segmenters.describe_text_segmenter()

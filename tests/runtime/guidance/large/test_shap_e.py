@@ -14,7 +14,7 @@ from interactive3d.dsl.program import InitMesh, Program
 from interactive3d.runtime.cli import main
 from interactive3d.runtime.engine.start import StartProblem, first_model
 from interactive3d.runtime.guidance.large import LargeModelProblem
-from interactive3d.runtime.guidance.large.shap_e import points_on_mesh
+from interactive3d.runtime.guidance.large.shap_e import _picture, display_values, points_on_mesh
 from interactive3d.runtime.settings import Settings
 
 pytest.importorskip("diffusers")
@@ -195,3 +195,75 @@ def test_axes_colours_and_size() -> None:
     area = 0.5 * 2 * 4 + 0.5 * float(np.linalg.norm(np.cross([1, 0, 4], [1, 2, 0])))
     scale = 0.8 / float(np.linalg.norm([1, 2, 1]))
     assert found.spacing == pytest.approx((area * scale**2 / 4000) ** 0.5, rel=1e-5)
+
+
+def test_points_lie_on_the_mesh_that_the_pipeline_makes_in_the_colours_of_its_network(
+    make_guidance: Callable, shapes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library's mesh, turned as its documentation turns it, and display values: its colours are linear light."""
+    from diffusers.pipelines.shap_e import ShapERenderer
+    from scipy.spatial import cKDTree
+
+    seen: dict[str, Any] = {}
+    decode = ShapERenderer.decode_to_mesh
+
+    def watched(self: Any, z: Any, device: Any) -> Any:
+        mesh = decode(self, z, device)
+        with torch.no_grad():
+            asked = self.mlp(
+                position=mesh.verts[None], direction=None, ts=None, nerf_level="fine", rendering_mode="stf"
+            )
+        seen.update(mesh=mesh, shades=asked.channels[0].double().numpy())
+        return mesh
+
+    monkeypatch.setattr(ShapERenderer, "decode_to_mesh", watched)
+    guidance = make_guidance("sd15", large_seed_steps=2)
+    guidance.shape_model = str(shapes / "text")
+    points = guidance.seed_points(guidance.encode("a red fox"), 400, torch.Generator().manual_seed(1))
+    mesh, shades = seen["mesh"], seen["shades"]
+    linear = np.stack([mesh.vertex_channels[c].numpy() for c in "RGB"], axis=1)
+    # The tiny model's table of marching cubes makes some corners of nothing.
+    whole = np.isfinite(mesh.verts.numpy()).all(1)
+    assert float(np.abs(linear - shades)[whole].max()) > 0.05
+    np.testing.assert_allclose(display_values(linear.astype(float))[whole], shades[whole], atol=1e-5)
+    # A quarter turn about x brings z up.
+    turned = mesh.verts.double().nan_to_num().numpy() @ np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]]).astype(float)
+    faces = mesh.faces.numpy()
+    faces = faces[whole[faces].all(1)]
+    corners, used = turned[faces], turned[np.unique(faces)]
+    centre = (used.max(0) + used.min(0)) / 2
+    scale = 0.8 / np.linalg.norm(used - centre, axis=1).max()
+    dense = np.random.default_rng(0).dirichlet((1, 1, 1), size=(len(corners), 40))
+    surface = np.einsum("fkc,fcd->fkd", dense, (corners - centre) * scale).reshape(-1, 3)
+    tones = np.einsum("fkc,fcd->fkd", dense, shades[faces]).reshape(-1, 3)
+    distance, nearest = cKDTree(surface).query(points.positions.double().numpy())
+    # As fine as the sample of the surface is on its many small triangles.
+    near = distance < 0.02
+    assert near.mean() > 0.8
+    assert float(np.abs(points.colors.numpy() - tones[nearest])[near].mean()) < 0.02
+
+
+def test_pictures_are_made_square_and_a_background_is_mentioned(tmp_path: Path) -> None:
+    told: list[str] = []
+    photo = Image.new("RGB", (20, 10), (90, 120, 60))
+    photo.save(tmp_path / "photo.jpg")
+    found = _picture(tmp_path / "photo.jpg", told.append)
+    assert found.size == (20, 20)
+    assert found.getpixel((10, 0)) == (255, 255, 255)
+    assert told == [
+        "splats from a picture: photo.jpg has a background, which counts as a part of the object; cut the object out (a PNG with transparency)"
+    ]
+    # Cut out, on white, and lying on its side as cameras save them: nothing to say.
+    cut = Image.new("RGBA", (10, 20), (0, 0, 0, 0))
+    cut.paste((200, 30, 30, 255), (3, 5, 7, 15))
+    cut.save(tmp_path / "cut.png")
+    turned = Image.new("RGB", (20, 10), "white")
+    turned.paste((200, 30, 30), (1, 4, 5, 6))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.png", exif=exif)
+    assert _picture(tmp_path / "cut.png", told.append).getpixel((10, 10)) == (200, 30, 30)
+    upright = _picture(tmp_path / "turned.png", told.append)
+    # What was at the left is on top now.
+    assert upright.getpixel((10, 2)) == (200, 30, 30)
+    assert len(told) == 1
