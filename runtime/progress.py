@@ -4,6 +4,7 @@ import contextlib
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -17,6 +18,9 @@ from interactive3d.runtime.engine.state import Effect, RunState
 from interactive3d.runtime.engine.trainer import StepNotes
 
 PLAIN_EVERY_SECONDS = 10.0
+
+RATE_SECONDS = 20.0
+"""Rates are of this time: a run's phases take very different time for a step, and what is left goes on as the last one does."""
 
 
 class Progress:
@@ -36,9 +40,8 @@ class Progress:
         if debug:
             self.report.notes = self._note
             self.report.ended = self._ended
-        self._first: tuple[int, float] | None = None
+        self._recent: deque[tuple[int, float]] = deque()
         self._spoke = 0.0
-        self._last = 0
 
     def __enter__(self) -> "Progress":
         if self.console.is_terminal and not self.quiet:
@@ -86,12 +89,16 @@ class Progress:
 
     def _stepped(self, state: RunState, steps: int, seconds: float) -> None:
         now = time.monotonic()
-        if self._first is None or state.step <= self._last:
-            # Rates count from the first step that is heard of, or from where a replay began.
-            self._first = (state.step, now)
+        if not self._recent or state.step <= self._recent[-1][0]:
+            # The first step that is heard of, or where a replay began.
+            self._recent.clear()
             self._spoke = now
-        self._last = state.step
-        rate = (state.step - self._first[0]) / max(now - self._first[1], 1e-6)
+        self._recent.append((state.step, now))
+        while len(self._recent) > 2 and now - self._recent[1][1] > RATE_SECONDS:
+            self._recent.popleft()
+        since, started = self._recent[0]
+        rate = (state.step - since) / max(now - started, 1e-6)
+        told = f"{rate:.0f}" if rate >= 100 else f"{rate:.2g}" if rate < 1 else f"{rate:.1f}"
         note = f"loss {state.metrics.loss:.4g}  {state.metrics.blobs} blobs"
         if state.metrics.active:
             note += "  " + "+".join(state.metrics.active)
@@ -100,13 +107,11 @@ class Progress:
         if self.bar is not None:
             if self.task is None:
                 self.task = self.bar.add_task("run", total=steps, completed=state.step, rate="", note="")
-            self.bar.update(self.task, completed=state.step, total=steps, rate=f"{rate:.1f} steps/s", note=note)
+            self.bar.update(self.task, completed=state.step, total=steps, rate=f"{told} steps/s", note=note)
         elif not self.quiet and not self.debug and now - self._spoke > PLAIN_EVERY_SECONDS:
             self._spoke = now
-            left = (steps - state.step) / max(rate, 1e-6)
-            print(
-                f"step {state.step}/{steps}  {rate:.1f} steps/s  {left:.0f} s left  {note}", file=sys.stderr, flush=True
-            )
+            left = time_left((steps - state.step) / max(rate, 1e-6))
+            print(f"step {state.step}/{steps}  {told} steps/s  {left} left  {note}", file=sys.stderr, flush=True)
 
     def _note(self, notes: StepNotes) -> None:
         self._notes = notes
@@ -121,6 +126,14 @@ class Progress:
     def _message(self, text: str) -> None:
         if not self.quiet:
             self.console.print(text, markup=False, soft_wrap=True)
+
+
+def time_left(seconds: float) -> str:
+    """`40 s`, `12 min`, `3 h 20 min`: as finely as such a guess deserves."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _details(notes: StepNotes | None) -> str:

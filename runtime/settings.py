@@ -271,8 +271,13 @@ class RefineSettings:
     features: int = _number(2, 1, 8, "features of each entry: 1, 2, 4 or 8 (paper 5.1)")
     capacity: int = _number(524_288, 256, 16_777_216, "entries of a level, a power of two (paper 5.1)")
     hidden: int = _number(32, 32, 256, "hidden units of a region's network, a multiple of 32")
-    noise_min: float = _number(0.02, 0.0, 1.0, "lowest noise level of a refinement")
-    noise_max: float = _number(0.4, 0.0, 1.0, "highest noise level of a refinement; the paper suggests 0.3 to polish")
+    noise_min: float = _number(0.02, 0.0, 1.0, "lowest noise level of a refinement without words of its own")
+    noise_max: float = _number(
+        0.4,
+        0.0,
+        1.0,
+        "highest noise level; the paper suggests 0.3 to polish. A refinement with words of its own has an edit's levels",
+    )
     zoom: float = _number(1.3, 1.0, 10.0, "the region's ball, enlarged by this, fills the picture")
     whole_share: float = _number(0.25, 0.0, 1.0, "share of the pictures that show the whole object")
     table_rate: float = _number(0.1, 0.0, 1.0, "step size of a region's tables; it falls to a tenth")

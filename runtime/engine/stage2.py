@@ -44,6 +44,7 @@ from interactive3d.runtime.scene.camera import Camera
 from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.scene.parts import PartError
 from interactive3d.runtime.scene.voxels import voxelise
+from interactive3d.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from interactive3d.runtime.engine.state import RunState
@@ -303,7 +304,7 @@ def _refine(trainer: "Trainer", state: "RunState", term: RegionTerm, seen: list[
     seen.extend(cameras)
     side, kind = settings.guidance.size, settings.camera.background
     behind = draw_backgrounds(kind, len(cameras), side, environment.generator("backgrounds"), held.field.device)
-    loss = _GuidanceLoss(trainer, state, term, own, behind)
+    loss = _GuidanceLoss(trainer, state, term, behind)
     number = state.step - term.start
     begun = RefineState(field=held.field, name=term.region, moments=held.moments[term.region])
     ended, value = refine_step(
@@ -321,11 +322,20 @@ def _refine(trainer: "Trainer", state: "RunState", term: RegionTerm, seen: list[
     return dataclasses.replace(state, field=held), value
 
 
+def _noise_range(operation: Refine | Edit, settings: Settings) -> tuple[float, float]:
+    """The noise range of a term that names none.
+
+    New words ask for another look, as an edit's do: at the low levels that polish, a prior sees what is there and is torn between both.
+    """
+    own = settings.refine if isinstance(operation, Refine) and operation.prompt is None else settings.edit
+    return min(own.noise_min, own.noise_max), own.noise_max
+
+
 class _GuidanceLoss:
     """Score distillation of a term's pictures (paper 3.1.5), as a refinement's picture loss."""
 
-    def __init__(self, trainer: "Trainer", state: "RunState", term: Term, own: Any, background: Tensor) -> None:
-        self.trainer, self.state, self.term, self.own, self.background = trainer, state, term, own, background
+    def __init__(self, trainer: "Trainer", state: "RunState", term: Term, background: Tensor) -> None:
+        self.trainer, self.state, self.term, self.background = trainer, state, term, background
 
     def __call__(
         self, images: Float[Tensor, "c h w 3"], cameras: Sequence[Camera]
@@ -340,7 +350,7 @@ class _GuidanceLoss:
                 images=images,
                 cameras=cameras,
                 condition=guidance.encode(prompt, self.trainer.negative),
-                noise=operation.noise or (min(self.own.noise_min, self.own.noise_max), self.own.noise_max),
+                noise=operation.noise or _noise_range(operation, settings),
                 guidance_scale=settings.guidance.scale if scale is None else scale,
                 generator=self.trainer.environment(self.state).generator(f"{self.term.key} noise"),
                 background=self.background,

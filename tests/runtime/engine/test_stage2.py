@@ -32,6 +32,7 @@ from interactive3d.runtime.engine.stage2 import regions_of, scene_of
 from interactive3d.runtime.engine.state import RunState
 from interactive3d.runtime.engine.trainer import Trainer
 from interactive3d.runtime.field import HashGridField, load_field
+from interactive3d.runtime.guidance.protocol import Score, ScoreRequest
 from interactive3d.runtime.guidance.reference import ReferenceGuidance
 from interactive3d.runtime.operations.base import OperationRefused
 from interactive3d.runtime.output.run_folder import RunFolder
@@ -61,6 +62,14 @@ SCRIPT: tuple[Operation, ...] = (
     Refine(when=AtStep(step=5), part=BALL, steps=3),
     Edit(when=AtStep(step=6), part=SLAB, prompt="ball", steps=3),
 )
+
+
+class Listening(ReferenceGuidance):
+    """Notes the noise ranges that it is asked for."""
+
+    def score(self, request: ScoreRequest) -> Score:
+        self.asked.append(request.noise)
+        return super().score(request)
 
 
 def blobs(count: int = 400) -> GaussianModel:
@@ -216,3 +225,18 @@ def test_pictures_hide_regions_without_changing_the_run(whole: Session) -> None:
     assert digest(state) == before
     with pytest.raises(KeyError, match="no region is called"):
         scene_of(state, ["tail"])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "noise", "expected"),
+    [(None, None, (0.02, 0.4)), ("ball", None, (0.02, 0.6)), ("ball", (0.1, 0.3), (0.1, 0.3))],
+)
+def test_a_refinement_with_words_looks_as_far_as_an_edit(prompt, noise, expected) -> None:
+    """At the levels that polish, a red head that is asked to be yellow came out as neither."""
+    refine = Refine(when=AtStep(step=1), part=BALL, prompt=prompt, steps=1, noise=noise)
+    run = session((Distill(when=AtStep(step=0), steps=1), refine))
+    guidance = Listening([("ball", blobs())], "cpu")
+    guidance.asked = []
+    run.trainer = replace(run.trainer, guidance=guidance)
+    run.advance(3)
+    assert guidance.asked == [expected]
