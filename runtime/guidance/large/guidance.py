@@ -44,6 +44,10 @@ class Draw:
     noise: Float[Tensor, "b c h w"]
 
 
+class NotFinite(ArithmeticError):
+    """A score with infinities in it, or with what is no number."""
+
+
 def silent(text: str) -> None:
     """Says nothing."""
 
@@ -267,7 +271,7 @@ class DiffusersGuidance:
 
         Raises:
             ValueError: pictures that are not square.
-            LargeModelProblem: out of memory at the foot of the ladder.
+            LargeModelProblem: out of memory at the foot of the ladder, or the number format does not hold the model's numbers.
         """
         images = request.images
         if images.shape[1] != images.shape[2]:
@@ -279,13 +283,38 @@ class DiffusersGuidance:
         draw = self._draw(request)
         automatic = request.large.memory == "auto"
         while True:
+            narrow = False
             try:
                 return self._score(request, draw)
+            except NotFinite:
+                narrow = True
             except (RuntimeError, MemoryError) as error:
                 if not memory.ran_out(error):
                     raise
-            self._step_down(automatic)
+            if narrow:
+                self._widen_vae(images)
+            else:
+                self._step_down(automatic)
             self._settle(automatic)
+
+    def _widen_vae(self, images: Tensor) -> None:
+        """A VAE that overflowed in float16 goes on in float32, for the same step.
+
+        Raises:
+            LargeModelProblem: that is not the reason.
+        """
+        if not bool(images.isfinite().all()):
+            raise LargeModelProblem(
+                "the blobs' pictures are not finite, so no model can score them; take lower rates (lr.…)"
+            )
+        vae = None if self.in_pixels else self.pipeline.vae
+        if vae is None or next(vae.parameters()).dtype != torch.float16:
+            raise LargeModelProblem(
+                f"{self.model} gives what is no number in {self.dtype_name}; set large.precision to bfloat16 or float32"
+            )
+        self.pipeline.remove_all_hooks()
+        vae.to(torch.float32)
+        self.tell(f"{self.model}: the VAE overflowed in float16; going on with the VAE in float32")
 
     def _draw(self, request: ScoreRequest) -> Draw:
         batch = len(request.images)
@@ -324,7 +353,10 @@ class DiffusersGuidance:
         else:
             gradient = torch.cat([self._back(p[None], r[None]) for p, r in zip(given, residual, strict=True)])
         # Read last: a number on the host waits for the device, which meanwhile has the encoder's gradient to work on.
-        half = 0.5 * factor * float(loss)
+        square, finite = torch.stack((loss, gradient.isfinite().all().to(loss))).tolist()
+        if not finite:
+            raise NotFinite
+        half = 0.5 * factor * square
         return Score(gradient=gradient.permute(0, 2, 3, 1).to(request.images), clean=None, loss=half)
 
     def _back(self, picture: Tensor, residual: Tensor) -> Tensor:

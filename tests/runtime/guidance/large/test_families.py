@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from interactive3d.runtime.guidance.large import LargeModelProblem
 from interactive3d.runtime.guidance.large.families import to_latents
 from interactive3d.runtime.guidance.protocol import REFERENCE_SIDE
 
@@ -272,6 +273,38 @@ def test_the_vae_that_overflows_in_half_stays_in_single(make_guidance: Callable,
     with torch.no_grad():
         found = to_latents(guidance.pipeline.vae, torch.zeros(1, 3, 16, 16))
     assert found.dtype == torch.float32
+
+
+def test_a_vae_that_overflows_goes_on_in_single_precision(
+    make_guidance: Callable, make_request: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Said once, for the same noise; what single precision cannot hold either is an error with advice, not blobs without numbers."""
+    import dataclasses
+
+    told: list[str] = []
+    guidance = make_guidance("sd15", told.append, large_precision="float16")
+    vae = guidance.pipeline.vae.to(torch.float16)
+    encode = vae.encode
+
+    def overflowing(pictures: torch.Tensor) -> Any:
+        found = encode(pictures)
+        if pictures.dtype == torch.float16:
+            found.latent_dist.mean = found.latent_dist.mean * 1e6
+        return found
+
+    monkeypatch.setattr(vae, "encode", overflowing)
+    score = guidance.score(make_request(guidance))
+    assert bool(score.gradient.isfinite().all())
+    assert vae.dtype == torch.float32
+    assert told[-1].endswith("the VAE overflowed in float16; going on with the VAE in float32")
+    assert torch.equal(guidance.score(make_request(guidance)).gradient, score.gradient)
+    # Nothing is left to widen.
+    monkeypatch.setattr(guidance.family, "predict", lambda noisy, *rest: noisy * torch.nan)
+    with pytest.raises(LargeModelProblem, match=r"gives what is no number in float16; set large.precision to bfloat16"):
+        guidance.score(make_request(guidance))
+    spoilt = dataclasses.replace(make_request(guidance), images=torch.full((2, 24, 24, 3), torch.nan))
+    with pytest.raises(LargeModelProblem, match="the blobs' pictures are not finite"):
+        guidance.score(spoilt)
 
 
 def test_pictures_must_be_square(make_guidance: Callable, make_request: Callable) -> None:

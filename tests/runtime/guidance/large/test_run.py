@@ -85,3 +85,49 @@ def test_edits_and_stage_two_are_led_too_and_verify_finds_the_same(
     found = CliRunner().invoke(main, ["verify", str(tmp_path / "out")])
     assert found.exit_code == 0, found.stderr
     assert "the same, state" in found.stdout
+
+
+def test_stopped_and_gone_on_with_under_settings_turned_on_the_way(
+    models: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """The same digest as in one go, though the model is loaded anew with what the script says at its start."""
+    from interactive3d.runtime.engine.run import Run
+    from interactive3d.runtime.engine.script import load_script
+
+    script = SCRIPT.replace("steps 4", "steps 9").format(model=models("sd15")) + (
+        "at step 2 set large.estimator interval\nat step 3 set large.memory lean\nat step 4 set large.precision bfloat16\n"
+    )
+    status, said = run(tmp_path / "whole", script)
+    assert status == 0, said
+    wanted = json.loads((tmp_path / "whole" / "out" / "run.json").read_text())
+    assert (wanted["guidance"]["memory"], wanted["guidance"]["precision"]) == ("lean", "bfloat16")
+    path = tmp_path / "fox.sculpt"
+    path.write_text(script)
+    program = load_script(path).program
+    assert program is not None
+    first = Run(program, path, tmp_path / "out")
+    first.report.stepped = lambda state, steps, seconds: first.stop() if state.step == 6 else None
+    stopped = first.go()
+    assert (stopped.complete, stopped.state.step) == (False, 6)
+    found = Run(program, path, tmp_path / "out", resume=True).go()
+    assert found.complete
+    assert found.digest == wanted["state_digest"]
+
+
+def test_running_out_of_memory_at_the_last_rung_is_one_message(
+    models: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from interactive3d.runtime.guidance.large.families import StableDiffusion
+
+    def greedy(*args: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(StableDiffusion, "predict", greedy)
+    status, said = run(tmp_path, SCRIPT.format(model=models("sd15")))
+    assert status == 1
+    assert "out of memory on cpu with full; going on with sliced" in said
+    assert "out of memory on cpu with sliced; going on with lean" in said
+    assert "Error: out of memory on cpu even on the last rung of the memory ladder" in said
+    assert "Traceback" not in said
