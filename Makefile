@@ -39,7 +39,7 @@ test-slow: setup
 	$(BIN)/python -m pytest -q -m "slow and not gpu" $(ARGS)
 
 test-gpu: setup
-	$(BIN)/python -m pytest -q -m gpu $(ARGS)
+	$(BIN)/python -m pytest -q -m gpu tests/gpu tests/kernels $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .

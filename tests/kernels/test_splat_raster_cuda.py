@@ -62,7 +62,7 @@ def on_gpu(scene: Scene) -> Scene:
 def everything(scene: Scene, background: torch.Tensor) -> list[torch.Tensor]:
     """All outputs and gradients of a fixed linear function of them, on the CPU."""
     scene = scene.with_gradients()
-    background = background.to(scene.means).requires_grad_()
+    background = background.detach().clone().to(scene.means).requires_grad_()
     probe = scene.means.new_zeros(scene.viewmats.shape[0], scene.means.shape[0], 2).requires_grad_()
     raster = scene.render(background, screen_probe=probe)
     outputs = (raster.color, raster.alpha, raster.depth)
