@@ -275,4 +275,9 @@ def family_of(pipeline: Any) -> Family:
 def to_latents(vae: Any, pictures: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h w"]:
     """Scaled latents of pictures in -1 .. 1: the mean of the encoder's posterior, so that no randomness is in it."""
     latents = vae.encode(pictures.to(next(vae.parameters()).dtype)).latent_dist.mode().float()
+    mean, deviation = vae.config.get("latents_mean"), vae.config.get("latents_std")
+    if mean is not None and deviation is not None:
+        # Some of XL's family say them for each channel.
+        mean, deviation = (torch.tensor(v, device=latents.device).view(1, -1, 1, 1) for v in (mean, deviation))
+        return (latents - mean) * vae.config.scaling_factor / deviation
     return (latents - (vae.config.get("shift_factor") or 0.0)) * vae.config.scaling_factor

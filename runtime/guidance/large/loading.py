@@ -177,13 +177,12 @@ def variant_of(source: Path | str, snapshot: Path, dtype: torch.dtype) -> str | 
 
 
 def overflows_in_half(vae: Any, index: dict[str, Any]) -> bool:
-    """Whether the VAE must stay in single precision where the rest is float16.
+    """Whether the VAE must stay in single precision where the rest is float16: as the pipelines themselves have it.
 
-    ``force_upcast`` in its configuration says so. It is on by default where a configuration is older than it, as those of Stable
-    Diffusion 1.5 and 2 are; their VAEs are at home in float16, and only XL's was trained so that it overflows.
+    ``force_upcast`` is the library's default, so configurations of any model may say it; only XL's pipeline, whose VAE does overflow,
+    asks for it. At home in float16 are those of Stable Diffusion 1.5 and 2, where the VAE is most of what is not the denoiser in a step.
     """
-    said = "force_upcast" not in vae.config.get("_use_default_values", ())
-    return bool(vae.config.get("force_upcast", False)) and (said or index["_class_name"] == "StableDiffusionXLPipeline")
+    return index["_class_name"] == "StableDiffusionXLPipeline" and bool(vae.config.get("force_upcast", False))
 
 
 def quiet_libraries(what_for: str) -> Any:

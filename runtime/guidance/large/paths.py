@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interactive3d.runtime.guidance.large.problems import LargeModelProblem
+
 
 @dataclass(frozen=True)
 class Level:
@@ -114,7 +116,7 @@ def path_of(scheduler: Any, tokens: int) -> VariancePreserving | RectifiedFlow:
     """The path that a pipeline's scheduler stands for.
 
     Raises:
-        ValueError: a scheduler of another kind.
+        LargeModelProblem: a scheduler of another kind.
     """
     config = scheduler.config
     if "FlowMatch" in type(scheduler).__name__ or config.get("prediction_type") == "flow_prediction":
@@ -122,10 +124,15 @@ def path_of(scheduler: Any, tokens: int) -> VariancePreserving | RectifiedFlow:
         shift = dynamic_shift(config, tokens) if dynamic else config.get("shift", config.get("flow_shift", 1.0))
         return RectifiedFlow(float(shift), int(config.get("num_train_timesteps", 1000)))
     if not hasattr(scheduler, "alphas_cumprod"):
-        raise ValueError(f"scheduler: expected a DDPM or a flow-matching one, got {type(scheduler).__name__}")
+        raise LargeModelProblem(
+            f"guidance diffusers: the model's scheduler is a {type(scheduler).__name__}; expected a DDPM or a flow-matching one: pick a "
+            f"model trained with one of these"
+        )
     prediction = config.get("prediction_type", "epsilon")
     if prediction not in ("epsilon", "v_prediction", "sample"):
-        raise ValueError(f"prediction_type: expected epsilon, v_prediction or sample, got {prediction!r}")
+        raise LargeModelProblem(
+            f"guidance diffusers: the model's scheduler has prediction_type {prediction!r}; expected epsilon, v_prediction or sample"
+        )
     return VariancePreserving(scheduler.alphas_cumprod.detach().cpu(), prediction)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from interactive3d.runtime.guidance.large import estimators
+from interactive3d.runtime.guidance.large import LargeModelProblem, estimators
 from interactive3d.runtime.guidance.large.paths import RectifiedFlow, VariancePreserving, path_of
 from interactive3d.runtime.guidance.large.prompts import (
     blend,
@@ -100,11 +100,38 @@ def test_flow_levels_are_shifted_towards_noise() -> None:
     assert level.timestep.tolist() == [0.0, 750.0, 1000.0]
 
 
+def test_the_shift_of_a_dynamic_schedule_is_the_scheduler_s_own() -> None:
+    """Exponential as FLUX's, or linear; at the two given sizes and between them."""
+    diffusers = pytest.importorskip("diffusers")
+    for kind in ("exponential", "linear"):
+        scheduler = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, time_shift_type=kind)
+        for tokens, mu in ((256, 0.5), (4096, 1.15), (2176, 0.825)):
+            scheduler.set_timesteps(sigmas=[1.0, 0.7, 0.2], mu=mu)
+            level = path_of(scheduler, tokens).level(torch.tensor([1.0, 0.7, 0.2]))
+            torch.testing.assert_close(level.noise, scheduler.sigmas[:-1], rtol=1e-5, atol=1e-6)
+
+
+def test_schedules_without_signal_at_their_end_give_finite_pictures() -> None:
+    """`rescale_betas_zero_snr`, as some models of velocity want it."""
+    diffusers = pytest.importorskip("diffusers")
+    for prediction in ("epsilon", "v_prediction"):
+        scheduler = diffusers.DDIMScheduler(
+            beta_schedule="scaled_linear", prediction_type=prediction, rescale_betas_zero_snr=True
+        )
+        path = path_of(scheduler, 16)
+        level = path.level(torch.tensor([0.5, 1.0]))
+        assert float(level.signal[1]) < 1e-3
+        noisy, output = torch.randn(2, 2, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+        assert all(bool(found.isfinite().all()) for found in path.split(noisy, output, level))
+        wanted = scheduler.alphas_cumprod[level.timestep].sqrt()
+        torch.testing.assert_close(level.signal, wanted, rtol=1e-5, atol=1e-6)
+
+
 def test_a_scheduler_of_another_kind_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected a DDPM or a flow-matching one"):
+    with pytest.raises(LargeModelProblem, match="is a SimpleNamespace; expected a DDPM or a flow-matching one"):
         path_of(SimpleNamespace(config={}), 16)
     odd = SimpleNamespace(config={"prediction_type": "charm"}, alphas_cumprod=KEPT)
-    with pytest.raises(ValueError, match="expected epsilon, v_prediction or sample, got 'charm'"):
+    with pytest.raises(LargeModelProblem, match="prediction_type 'charm'; expected epsilon, v_prediction or sample"):
         path_of(odd, 16)
 
 
