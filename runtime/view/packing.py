@@ -70,10 +70,23 @@ def covariances(model: GaussianModel) -> Float[np.ndarray, "n 3 3"]:
     return half @ half.transpose(0, 2, 1)
 
 
+class Packed(np.ndarray):
+    """Packed blobs of a model on a graphics card, and beside them the tensor on the card that they were copied from."""
+
+    there: Tensor | None = None
+
+    @classmethod
+    def of(cls, there: Float[Tensor, "n 16"]) -> "Packed":
+        """A copy of what lies on the card. When this returns, the tensor is finished."""
+        packed = to_host(there).view(cls)
+        packed.there = there
+        return packed
+
+
 def pack(model: GaussianModel) -> Float[np.ndarray, "n 16"]:
     """Mean and opacity, covariance, a place for flags, colour. Blobs with a number that is not finite get opacity 0."""
     if model.device.type == "cuda":
-        return to_host(pack_on_device(model))
+        return Packed.of(pack_on_device(model))
     packed = np.zeros((len(model), 4 * TEXELS_A_BLOB), np.float32)
     packed[:, 0:3] = model.mean.cpu().numpy()
     packed[:, 3] = model.opacity.cpu().numpy()

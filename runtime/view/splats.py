@@ -3,11 +3,16 @@
 Pictures are kept with their first row at the top, as images are, and premultiplied.
 """
 
+import time
+
 import moderngl
 import numpy as np
+import torch
 from jaxtyping import Float, UInt32
+from torch import Tensor
 
 from interactive3d.runtime.scene.camera import Camera
+from interactive3d.runtime.view.interop import InteropProblem, SharedBuffer
 from interactive3d.runtime.view.packing import BLOBS_A_ROW, TEXELS_A_BLOB, focal_length, view_matrix
 from interactive3d.runtime.view.programs import Programs, set_uniforms
 
@@ -15,6 +20,9 @@ TINT = (1.0, 0.62, 0.1, 0.35)
 """Colour of the selection and its strength."""
 
 ORDERS_A_ROW = 4096
+
+SHARED_FROM = 100_000
+"""Blobs on a graphics card from which on it is tried whether OpenGL takes them there: fewer are carried in well under a frame."""
 
 Matrix4 = Float[np.ndarray, "4 4"]
 
@@ -33,6 +41,11 @@ class SplatRenderer:
         self._made_with: int | None = None
         self.ordered = 0
         self._held: tuple[np.ndarray, np.ndarray] | None = None
+        self._shared: SharedBuffer | None = None
+        self.sharing: bool | None = None
+        """Whether blobs go from CUDA to OpenGL on the card; None until enough of them have come to see which way is quicker."""
+        self.carried = "through page-locked memory"
+        """How blobs on a graphics card come to OpenGL, and why, for whoever asks."""
 
     def upload(self, packed: Float[np.ndarray, "n 16"], flags: Float[np.ndarray, "n"]) -> None:
         """Exchange the blobs; what is there already stays. Their order must be given anew when their number changes.
@@ -44,19 +57,84 @@ class SplatRenderer:
         self._held = (packed, flags)
         count = len(packed)
         rows = max(1, -(-count // BLOBS_A_ROW))
-        data = np.zeros((rows * BLOBS_A_ROW, 4 * TEXELS_A_BLOB), np.float32)
-        data[:count] = packed
-        data[:count, 10] = flags
         size = (BLOBS_A_ROW * TEXELS_A_BLOB, rows)
         if self._blobs is None or self._blobs.size != size:
             if self._blobs is not None:
                 self._blobs.release()
             self._blobs = self.context.texture(size, 4, dtype="f4")
             self._blobs.filter = (moderngl.NEAREST, moderngl.NEAREST)
-        self._blobs.write(data)
+        there = getattr(packed, "there", None)
+        if there is None or count < SHARED_FROM or self.sharing is False:
+            self._write(self._blobs, packed, flags)
+        elif self.sharing:
+            self._share_or_write(self._blobs, packed, there, flags)
+        else:
+            self._try_both(self._blobs, packed, there, flags)
         if count != self.count:
             self.ordered = 0
         self.count = count
+
+    def _write(self, texture: moderngl.Texture, packed: np.ndarray, flags: np.ndarray) -> None:
+        data = np.zeros((texture.size[1] * BLOBS_A_ROW, 4 * TEXELS_A_BLOB), np.float32)
+        data[: len(packed)] = packed
+        data[: len(packed), 10] = flags
+        texture.write(data)
+
+    def _share(self, texture: moderngl.Texture, there: Tensor, flags: np.ndarray) -> None:
+        """From the card to the card. Raises InteropProblem where that cannot be done."""
+        size = 16 * texture.size[0] * texture.size[1]
+        if self._shared is None or self._shared.size != size:
+            if self._shared is not None:
+                self._shared.release()
+                self._shared = None
+            self._shared = SharedBuffer(self.context, size, there.device)
+        with self._shared.ordered(there):
+            marked = there.clone()
+            marked[:, 10] = torch.from_numpy(flags).to(there.device)
+            self._shared.write(marked)
+        # Texels behind the last blob are undefined, and no order names them.
+        texture.write(self._shared.buffer)
+
+    def _share_or_write(self, texture: moderngl.Texture, packed: np.ndarray, there: Tensor, flags: np.ndarray) -> None:
+        try:
+            self._share(texture, there, flags)
+        except InteropProblem as problem:
+            self._give_up_sharing(str(problem))
+            self._write(texture, packed, flags)
+
+    def _try_both(self, texture: moderngl.Texture, packed: np.ndarray, there: Tensor, flags: np.ndarray) -> None:
+        """The first time: whichever way is quicker from now on. The first of each is not counted: it allocates."""
+        took = {}
+        try:
+            for way in ("shared", "carried"):
+                for _ in range(2):
+                    self.context.finish()
+                    started = time.perf_counter()
+                    if way == "shared":
+                        self._share(texture, there, flags)
+                    else:
+                        self._write(texture, packed, flags)
+                    self.context.finish()
+                    took[way] = time.perf_counter() - started
+        except InteropProblem as problem:
+            self._give_up_sharing(str(problem))
+            self._write(texture, packed, flags)
+            return
+        shared, carried = 1000 * took["shared"], 1000 * took["carried"]
+        if shared < carried:
+            self.sharing = True
+            self.carried = (
+                f"on the card: {shared:.1f} ms for {len(packed):,} blobs, {carried:.1f} ms through page-locked memory"
+            )
+        else:
+            self._give_up_sharing(f"{carried:.1f} ms for {len(packed):,} blobs, {shared:.1f} ms on the card")
+
+    def _give_up_sharing(self, why: str) -> None:
+        self.sharing = False
+        self.carried = f"through page-locked memory ({why})"
+        if self._shared is not None:
+            self._shared.release()
+            self._shared = None
 
     def set_order(self, order: UInt32[np.ndarray, "m"]) -> None:
         """Exchange the drawing order, farthest first. Rows beyond the uploaded ones are left out."""
@@ -141,5 +219,7 @@ class SplatRenderer:
         for held in (self._array, self._corners, self._order, self._blobs):
             if held is not None:
                 held.release()
-        self._array = self._corners = self._order = self._blobs = self._held = None
+        if self._shared is not None:
+            self._shared.release()
+        self._array = self._corners = self._order = self._blobs = self._held = self._shared = None
         self.count = self.ordered = 0

@@ -22,7 +22,7 @@ from interactive3d.kernels.hash_grid import GridLayout
 from interactive3d.kernels.splat_raster import use_implementation
 from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.settings import Settings
-from interactive3d.runtime.view.packing import pack_on_device, to_host
+from interactive3d.runtime.view.packing import pack, pack_on_device, to_host
 from tests.gpu import scripts
 from tests.gpu.conftest import table
 from tests.kernels.splat_cases import Scene, random_scene
@@ -287,3 +287,32 @@ def test_the_way_of_the_blobs_to_the_window(row: Row) -> None:
         times[name] = seconds_of(lambda pinned=pinned: to_host(packed, pinned), 10)  # type: ignore[misc]
         row(f"a million packed blobs to the host, {name}", f"{1000 * times[name]:.1f} ms", "noted")
     assert times["page-locked"] < 2 * times["pageable"]
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_the_two_ways_of_the_blobs_into_opengl(row: Row) -> None:
+    """A million blobs into OpenGL's texture: from CUDA on the card, or through page-locked memory. The window chooses in the same way."""
+    pytest.importorskip("moderngl", reason="moderngl is not installed")
+    import moderngl
+    import numpy as np
+
+    from interactive3d.runtime.view.programs import Programs
+    from interactive3d.runtime.view.splats import SplatRenderer
+
+    try:
+        context = moderngl.create_context(standalone=True, backend="egl")
+    except Exception as error:
+        row("a million blobs into OpenGL", f"no OpenGL here: {str(error)[:100]}", "the quicker way")
+        pytest.skip(f"no OpenGL here: {error}")
+    blobs = many_blobs(1_000_000, ON_CARD)
+    whole = seconds_of(lambda: pack(blobs), 3)
+    packed = pack(blobs)
+    renderer = SplatRenderer(context, Programs(context))
+    renderer.upload(packed, np.zeros(len(packed), np.float32))
+    row("a million blobs packed and on the host", f"{1000 * whole:.1f} ms", "noted")
+    row(f"and into OpenGL ({context.info['GL_RENDERER']})", f"quicker {renderer.carried}", "the quicker way")
+    shown = np.frombuffer(renderer._blobs.read(), np.float32).reshape(-1, 16)[: len(packed)]  # type: ignore[union-attr]
+    assert np.allclose(shown, packed, atol=1e-6)
+    renderer.release()
+    context.release()
