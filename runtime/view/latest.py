@@ -17,10 +17,12 @@ Result = TypeVar("Result")
 
 
 class Latest(Generic[Job, Result]):
-    """Does ``work`` on the newest job in a thread of its own. A job that is overtaken before it is begun is never done."""
+    """Does ``work`` on the newest job in a thread of its own, which the first job starts. A job that is overtaken before it is begun is never
+    done.
+    """
 
     def __init__(self, work: Callable[[Job], Result], name: str) -> None:
-        self._work = work
+        self.work = work
         self._condition = threading.Condition()
         self._job: Job | None = None
         self._result: Result | None = None
@@ -29,14 +31,16 @@ class Latest(Generic[Job, Result]):
         self.busy = False
         self.seconds = 0.0
         self.thread_id = 0
+        """The system's number of the thread; 0 before the first job."""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
 
     def request(self, job: Job) -> None:
         """Ask for a job; the one that was waiting is forgotten."""
         with self._condition:
             self._job = job
             self._condition.notify()
+            if self._thread.ident is None:
+                self._thread.start()
 
     @property
     def ready(self) -> bool:
@@ -67,7 +71,8 @@ class Latest(Generic[Job, Result]):
         with self._condition:
             self._closing = True
             self._condition.notify()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         self.thread_id = threading.get_native_id()
@@ -84,7 +89,7 @@ class Latest(Generic[Job, Result]):
             started = time.perf_counter()
             result, error = None, None
             try:
-                result = self._work(job)  # type: ignore[arg-type]
+                result = self.work(job)  # type: ignore[arg-type]
             except Exception as problem:  # shown in the window by whoever takes
                 error = problem
             with self._condition:

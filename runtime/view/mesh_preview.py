@@ -52,7 +52,7 @@ class MeshPreview:
     """At most one preview: asked for, being made, shown."""
 
     def __init__(self) -> None:
-        self._worker: Latest[PreviewJob, Preview] | None = None
+        self._worker: Latest[PreviewJob, Preview] = Latest(preview, "mesh")
         self._asked: PreviewJob | None = None
         self.shown: Preview | None = None
 
@@ -64,14 +64,10 @@ class MeshPreview:
     def ask(self, job: PreviewJob) -> None:
         """Have one made."""
         self._asked = job
-        if self._worker is None:
-            self._worker = Latest(preview, "mesh")
         self._worker.request(job)
 
     def take(self) -> Preview | None:
         """What was asked for, once, when it is there. Raises what went wrong."""
-        if self._worker is None:
-            return None
         try:
             done = self._worker.take()
         except Exception:
@@ -90,14 +86,13 @@ class MeshPreview:
     @property
     def ready(self) -> bool:
         """Whether one waits to be taken."""
-        return self._worker is not None and self._worker.ready
+        return self._worker.ready
 
     @property
     def thread_ids(self) -> list[int]:
         """Of the thread that makes it."""
-        return [] if self._worker is None else [self._worker.thread_id]
+        return [self._worker.thread_id]
 
     def close(self) -> None:
         """End the thread."""
-        if self._worker is not None:
-            self._worker.close()
+        self._worker.close()

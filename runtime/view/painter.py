@@ -145,8 +145,9 @@ def _painted(job: PaintJob, picture: UInt8[np.ndarray, "h w 4"]) -> Painted:
     rows = np.flatnonzero(picture[..., 3].any(axis=1))
     if not len(columns):
         return Painted(job=job, picture=picture, box=(0.0, 0.0, 0.0, 0.0))
-    box = (columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height)
-    return Painted(job=job, picture=picture, box=tuple(map(float, box)))
+    left, right = int(columns[0]) / width, int(columns[-1] + 1) / width
+    top, bottom = int(rows[0]) / height, int(rows[-1] + 1) / height
+    return Painted(job=job, picture=picture, box=(left, top, right, bottom))
 
 
 def _field_picture(

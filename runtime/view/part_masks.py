@@ -88,7 +88,7 @@ class PartMasks:
     """The newest masks there are. Ask every frame; the answer is one of the last moments."""
 
     def __init__(self) -> None:
-        self._worker: Latest[MaskJob, Found] | None = None
+        self._worker: Latest[MaskJob, Found] = Latest(find, "parts")
         self._asked: MaskJob | None = None
         self._rest_until = 0.0
         self.found: Found | None = None
@@ -100,13 +100,11 @@ class PartMasks:
         new = asked is None or asked.parts != job.parts
         if new or (asked is not None and asked.model is not model and (hurry or time.monotonic() >= self._rest_until)):
             self._asked = job
-            if self._worker is None:
-                self._worker = Latest(find, "parts")
             self._worker.request(job)
-        done = self._worker.take() if self._worker is not None else None
+        done = self._worker.take()
         if done is not None:
             self.found = done
-            self._rest_until = time.monotonic() + REST_FACTOR * (self._worker.seconds if self._worker else 0.0)
+            self._rest_until = time.monotonic() + REST_FACTOR * self._worker.seconds
 
     def count(self, name: str) -> int | None:
         """How many blobs a part has; None while that is not known."""
@@ -124,7 +122,7 @@ class PartMasks:
     @property
     def ready(self) -> bool:
         """Whether an answer waits to be taken over."""
-        return self._worker is not None and self._worker.ready
+        return self._worker.ready
 
     @property
     def waiting(self) -> bool:
@@ -134,9 +132,8 @@ class PartMasks:
     @property
     def thread_ids(self) -> list[int]:
         """Of the thread that looks."""
-        return [] if self._worker is None else [self._worker.thread_id]
+        return [self._worker.thread_id]
 
     def close(self) -> None:
         """End the thread."""
-        if self._worker is not None:
-            self._worker.close()
+        self._worker.close()

@@ -195,7 +195,7 @@ class Segmenting:
 
     def __init__(self, model: Callable[[], GaussianModel], say: Callable[[str], None]) -> None:
         self._model, self._say = model, say
-        self._worker: Latest[SegmentJob, Proposal] | None = None
+        self._worker: Latest[SegmentJob, Proposal] = Latest(propose, "segmenter")
         self._asked: SegmentJob | None = None
         self.proposal: Proposal | None = None
 
@@ -216,14 +216,10 @@ class Segmenting:
             self._say("click first on what belongs to it; then ctrl takes away")
             return
         self._asked = SegmentJob(marks=(*before, mark), model=self._model())
-        if self._worker is None:
-            self._worker = Latest(propose, "segmenter")
         self._worker.request(self._asked)
 
     def refresh(self) -> None:
         """Take over what has been found. Clicks that hit nothing are said and forgotten. Raises what the segmenter raised."""
-        if self._worker is None:
-            return
         try:
             done = self._worker.take()
         except Exception:
@@ -258,14 +254,13 @@ class Segmenting:
     @property
     def ready(self) -> bool:
         """Whether an answer waits to be taken over."""
-        return self._worker is not None and self._worker.ready
+        return self._worker.ready
 
     @property
     def thread_ids(self) -> list[int]:
         """Of the thread that segments."""
-        return [] if self._worker is None else [self._worker.thread_id]
+        return [self._worker.thread_id]
 
     def close(self) -> None:
         """End the thread."""
-        if self._worker is not None:
-            self._worker.close()
+        self._worker.close()

@@ -116,8 +116,8 @@ class _Layer:
         self.pace = Pace()
         self.splats = SplatRenderer(context, programs)
         self.meshes = MeshRenderer(context, programs)
-        self.painter: Latest[PaintJob, Painted | None] | None = None
-        self.sorter: Latest[PaintJob, Sorted] | None = None
+        self.painter: Latest[PaintJob, Painted | None] = Latest(self._paint, "painter")
+        self.sorter: Latest[PaintJob, Sorted] = Latest(Sorter(), "sorter")
         self._asked: tuple | None = None
         self._sorted_for: tuple | None = None
         self._rest_until = 0.0
@@ -134,8 +134,6 @@ class _Layer:
         if job.mesh is not None:
             return self._refresh_mesh(job, generation)
         if self.engine is Engine.RASTERIZER or job.field is not None:
-            if self.painter is None:
-                self.painter = Latest(self._paint, "painter")
             if self._painted_field is not (job.field is not None):
                 self._painted_field = job.field is not None
                 self.pace = Pace(FIELD_PER_PIXEL) if self._painted_field else Pace()
@@ -144,14 +142,12 @@ class _Layer:
 
     def _paint(self, job: PaintJob) -> Painted | None:
         """In the painter's thread; None where the job was overtaken."""
-        assert self.painter is not None
         try:
-            return paint(job, lambda: not job.preview and self.painter is not None and self.painter.overtaken)
+            return paint(job, lambda: not job.preview and self.painter.overtaken)
         except Overtaken:
             return None
 
     def _refresh_painted(self, job: PaintJob, moving: bool) -> bool:
-        assert self.painter is not None
         done = self.painter.take()
         if done is not None:
             self._take(done)
@@ -159,7 +155,6 @@ class _Layer:
         return done is not None
 
     def _take(self, done: Painted) -> None:
-        assert self.painter is not None
         height, width = done.picture.shape[:2]
         self.pace.learn(width * height, self.painter.seconds)
         self._fit((width, height), "f1")
@@ -170,7 +165,6 @@ class _Layer:
 
     def _want(self, job: PaintJob, moving: bool) -> None:
         """Ask for the picture that is wanted next, if any is."""
-        assert self.painter is not None
         same_view = self.key is not None and self.key[1:] == job.key[1:]
         if same_view and self.key != job.key and self._following:
             # Only the optimizer moved on: a picture that is half sharp is made whole first, and then there is no hurry.
@@ -206,8 +200,6 @@ class _Layer:
         return True
 
     def _refresh_drawn(self, job: PaintJob) -> bool:
-        if self.sorter is None:
-            self.sorter = Latest(Sorter(), "sorter")
         done = self.sorter.take()
         if done is not None:
             self.splats.upload(done.packed, done.flags)
@@ -256,12 +248,12 @@ class _Layer:
     @property
     def has_news(self) -> bool:
         """Whether something has been made that is not shown yet."""
-        return any(worker.ready for worker in (self.painter, self.sorter) if worker is not None)
+        return self.painter.ready or self.sorter.ready
 
     @property
     def thread_ids(self) -> list[int]:
         """Of the threads beside the window."""
-        return [worker.thread_id for worker in (self.painter, self.sorter) if worker is not None]
+        return [self.painter.thread_id, self.sorter.thread_id]
 
     @property
     def settled(self) -> bool:
@@ -272,12 +264,11 @@ class _Layer:
     @property
     def idle(self) -> bool:
         """Whether the newest job asked for has been done."""
-        return all(worker.idle for worker in (self.painter, self.sorter) if worker is not None)
+        return self.painter.idle and self.sorter.idle
 
     def close(self) -> None:
-        for worker in (self.painter, self.sorter):
-            if worker is not None:
-                worker.close()
+        self.painter.close()
+        self.sorter.close()
 
 
 class Viewport:

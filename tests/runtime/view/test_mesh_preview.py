@@ -14,7 +14,6 @@ from interactive3d.runtime.engine.stage2 import FieldState
 from interactive3d.runtime.engine.state import RunState
 from interactive3d.runtime.field.distill import begin_distillation
 from interactive3d.runtime.settings import Settings
-from interactive3d.runtime.view import mesh_preview
 from interactive3d.runtime.view.mesh_preview import Preview, PreviewJob, preview
 from interactive3d.runtime.view.meshes import Mesh
 from interactive3d.runtime.view.orbit import Projection
@@ -81,7 +80,7 @@ def test_it_is_shown_when_it_is_there_and_taken_away_again(studio, monkeypatch):
         time.sleep(0.3)
         return Preview(job=job, mesh=made)
 
-    monkeypatch.setattr(mesh_preview, "preview", slowly)
+    monkeypatch.setattr(studio.mesh_preview._worker, "work", slowly)
     started = time.perf_counter()
     studio.toggle_mesh()
     studio.refresh()
@@ -101,7 +100,9 @@ def test_it_is_shown_when_it_is_there_and_taken_away_again(studio, monkeypatch):
 
 
 def test_a_field_without_a_surface_says_so_and_a_file_has_its_own_mesh(studio, monkeypatch):
-    monkeypatch.setattr(mesh_preview, "preview", lambda job: Preview(job=job, problem="nothing is dense enough"))
+    monkeypatch.setattr(
+        studio.mesh_preview._worker, "work", lambda job: Preview(job=job, problem="nothing is dense enough")
+    )
     studio.toggle_mesh()
     wait(studio)
     assert studio.mesh is None and "dense" in studio.notices[-1].text

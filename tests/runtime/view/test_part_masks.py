@@ -73,7 +73,7 @@ def test_a_slow_part_does_not_hold_up_the_window_and_rests_while_the_optimizer_r
         made.append(job)
         return part_masks.Found(job=job)
 
-    monkeypatch.setattr(part_masks, "find", slowly)
+    monkeypatch.setattr(masks._worker, "work", slowly)
     started = time.perf_counter()
     masks.refresh(red_ball, PARTS, hurry=False)
     assert time.perf_counter() - started < 0.15

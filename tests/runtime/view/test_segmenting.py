@@ -137,7 +137,7 @@ def test_the_window_does_not_wait_and_what_is_accepted_is_undone(studio, monkeyp
         made.append(job)
         return slow(job)
 
-    monkeypatch.setattr(segmenting, "propose", slowly)
+    monkeypatch.setattr(studio.segmenting._worker, "work", slowly)
     studio.camera = CAMERA
     started = time.perf_counter()
     studio.segment(view(), *pixel((0.0, 0.4, 0.0)), Combine.REPLACE)
@@ -186,7 +186,7 @@ def test_a_segmenter_that_fails_is_shown(studio, monkeypatch):
     def broken(job):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(segmenting, "propose", broken)
+    monkeypatch.setattr(studio.segmenting._worker, "work", broken)
     studio.segment(view(), *pixel((0.0, 0.4, 0.0)), Combine.REPLACE)
     deadline = time.monotonic() + PATIENCE
     while not studio.failures and time.monotonic() < deadline:
