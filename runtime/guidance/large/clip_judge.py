@@ -27,6 +27,7 @@ class ClipJudge:
         self.model, self.tokenizer, self.name = model, tokenizer, name
         self.side = int(model.config.vision_config.image_size)
         self.mean, self.deviation = mean, deviation
+        self._texts: tuple[tuple[str, ...], Tensor] | None = None
 
     @classmethod
     def load(cls, asked: str, folder: Path = Path(), device: torch.device | str = "cpu") -> "ClipJudge":
@@ -72,16 +73,20 @@ class ClipJudge:
     @torch.no_grad()
     def score(self, images: Float[Tensor, "b 3 h w"], prompts: list[str]) -> Float[Tensor, "b p"]:
         """CLIP's logits: scaled cosine of picture and text. Pictures are 0 .. 1, square, of any size."""
-        device = next(self.model.parameters()).device
-        tokens = self.tokenizer(prompts, padding=True, truncation=True, return_tensors="pt").to(device)
+        model = self.model
+        device = model.logit_scale.device
+        if self._texts is None or self._texts[0] != tuple(prompts):
+            # An evaluation asks for the same list with every object.
+            tokens = self.tokenizer(prompts, padding=True, truncation=True, return_tensors="pt").to(device)
+            read = model.text_model(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask).pooler_output
+            self._texts = tuple(prompts), F.normalize(model.text_projection(read), dim=-1)
         small = F.interpolate(
             images.float(), (self.side, self.side), mode="bicubic", antialias=True, align_corners=False
         )
         mean, deviation = (torch.tensor(v).view(3, 1, 1) for v in (self.mean, self.deviation))
-        pixels = ((small.clamp(0, 1) - mean) / deviation).to(device)
-        return self.model(
-            input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, pixel_values=pixels
-        ).logits_per_image.cpu()
+        seen = model.vision_model(pixel_values=((small.clamp(0, 1) - mean) / deviation).to(device)).pooler_output
+        pictures = F.normalize(model.visual_projection(seen), dim=-1)
+        return (model.logit_scale.exp() * pictures @ self._texts[1].T).cpu()
 
 
 def normalisation(source: Path | str) -> tuple[tuple[float, ...], tuple[float, ...]]:

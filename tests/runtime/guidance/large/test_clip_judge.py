@@ -54,6 +54,14 @@ def test_scores_are_the_model_s_own(clip: Path) -> None:
         picture, word = text.image_embeds, text.text_embeds
         one_by_one.append(judge.model.logit_scale.exp() * (picture @ word.T)[:, 0])
     torch.testing.assert_close(found, torch.stack(one_by_one, 1), rtol=1e-4, atol=1e-4)
+    # All at once as the class itself has it; the texts are read once.
+    tokens = judge.tokenizer(prompts, padding=True, return_tensors="pt", truncation=True)
+    with torch.no_grad():
+        whole = judge.model(**tokens, pixel_values=pixels).logits_per_image
+    torch.testing.assert_close(found, whole, rtol=1e-5, atol=1e-5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judge.model.text_model, "forward", None)
+        assert torch.equal(judge.score(images, prompts), found)
     # Larger pictures are averaged down, not cut.
     large = judge.score(images.repeat_interleave(4, 2).repeat_interleave(4, 3), prompts)
     assert float((large - found).abs().max()) < 0.05 * float(found.abs().max())
