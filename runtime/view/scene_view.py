@@ -6,7 +6,7 @@ Made beside the window, for a selection is a query that is asked anew for every 
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from interactive3d.dsl.operations import PartExpression
 from interactive3d.runtime.engine.state import RunState
@@ -22,6 +22,12 @@ SOLID = 0.5
 
 SEEN = 0.25
 """Below this coverage a pixel shows the background."""
+
+REACHES, RIM = 3.4, 2.0
+"""A blob's picture ends this many standard deviations, and pixels, from its centre."""
+
+ROUNDING = 1e-4
+"""Square scene units by which a squared distance in single precision may be off, and more."""
 
 FAINT = 0.05
 STRAY_SHARE = 0.98
@@ -47,12 +53,19 @@ class Ball:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """A state as the window sees it. Masks are None where nothing is selected or hidden."""
+    """A state as the window sees it. Masks are None where nothing is selected or hidden.
+
+    ``reach`` is a blob's largest standard deviation, ``square`` the squared length of its mean. Everything is in the processor's memory:
+    the window asks nothing of a graphics card, which would answer after the step that it is busy with.
+    """
 
     job: SceneJob
     mean: Float[np.ndarray, "n 3"]
     opacity: Float[np.ndarray, "n"]
     reach: Float[np.ndarray, "n"]
+    square: Float[np.ndarray, "n"]
+    rotation: Float[np.ndarray, "n 4"]
+    log_scale: Float[np.ndarray, "n 3"]
     selected: Bool[np.ndarray, "n"] | None = None
     hidden: Bool[np.ndarray, "n"] | None = None
     ball: Ball = Ball(center=(0.0, 0.0, 0.0), radius=0.8)
@@ -84,6 +97,9 @@ def make_scene(job: SceneJob) -> Scene:
         mean=mean,
         opacity=model.opacity.cpu().numpy(),
         reach=model.scale.amax(-1).cpu().numpy() if len(model) else np.zeros(0, np.float32),
+        square=np.einsum("ni,ni->n", mean, mean),
+        rotation=model.columns["rotation"].cpu().numpy(),
+        log_scale=model.columns["log_scale"].cpu().numpy(),
     )
     problem = None
     masks: dict[str, np.ndarray | None] = {"selected": None, "hidden": None}
@@ -126,43 +142,53 @@ class Hit:
 
 def pick(scene: Scene, projection: Projection, x: float, y: float) -> Hit | None:
     """What lies under a pixel; None for the background."""
-    if not len(scene.mean):
-        return None
-    pixels, depth = projection.pixels(scene.mean)
-    spread = scene.reach * projection.focal / np.maximum(depth, 1e-3)
+    rows = _near_ray(scene, projection, x, y)
+    pixels, depth = projection.pixels(scene.mean[rows])
+    spread = scene.reach[rows] * projection.focal / np.maximum(depth, 1e-3)
     away = np.hypot(pixels[:, 0] - x, pixels[:, 1] - y)
-    near = (depth > 0.01) & (scene.opacity > 1.0 / 255.0) & (away < 3.4 * spread + 2.0)
+    near = (depth > 0.01) & (scene.opacity[rows] > 1.0 / 255.0) & (away < REACHES * spread + RIM)
     if scene.hidden is not None:
-        near &= ~scene.hidden
-    rows = np.flatnonzero(near)
-    if not len(rows):
+        near &= ~scene.hidden[rows]
+    if not near.any():
         return None
-    alpha = _alphas(scene, projection, rows, pixels[rows], np.array([x, y]))
-    order = np.argsort(depth[rows], kind="stable")
-    rows, alpha = rows[order], alpha[order]
+    rows, pixels, depth = rows[near], pixels[near], depth[near]
+    alpha = _alphas(scene, projection, rows, pixels, np.array([x, y]))
+    order = np.argsort(depth, kind="stable")
+    rows, alpha, depth = rows[order], alpha[order], depth[order]
     through = np.cumprod(1.0 - alpha)
     weight = alpha * np.concatenate([[1.0], through[:-1]])
     covered = np.cumsum(weight)
     if covered[-1] < SEEN:
         return None
     middle = int(np.searchsorted(covered, SOLID * covered[-1]))
-    at = float(depth[rows[min(middle, len(rows) - 1)]])
+    at = float(depth[min(middle, len(rows) - 1)])
     a, b, c = (float(v) for v in projection.at_depth(x, y, at))
     return Hit(point=(a, b, c), row=int(rows[int(weight.argmax())]), depth=at)
 
 
+def _near_ray(scene: Scene, projection: Projection, x: float, y: float) -> Int[np.ndarray, "m"]:
+    """Rows of the blobs that may reach a pixel, and some more: of a million, in a few milliseconds.
+
+    A blob whose picture comes near the pixel has a centre near the ray through it: the ray's distance is never larger than the distance in
+    the plane of the blob's depth, which the picture shows.
+    """
+    eye, ray = np.array(projection.camera.position), projection.ray(x, y)
+    along = (scene.mean @ (ray / np.linalg.norm(ray)).astype(np.float32)) - np.float32(eye @ ray / np.linalg.norm(ray))
+    away = scene.square - scene.mean @ (2.0 * eye).astype(np.float32) + np.float32(eye @ eye) - along * along
+    # A centre beside the ray may lie a little deeper than the ray's own nearest point.
+    allowed = 1.02 * (REACHES * scene.reach + (RIM / projection.focal) * np.maximum(along, 0.0))
+    return np.flatnonzero((along > 0.0) & (away < allowed * allowed + ROUNDING))
+
+
 def _alphas(scene: Scene, projection: Projection, rows: np.ndarray, pixels: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Alpha of some blobs at a pixel, EWA as in the rasterizer."""
-    model = scene.model
     turn = view_matrix(projection.camera)[:3, :3]
     local = (scene.mean[rows] - np.array(projection.camera.position)) @ turn.T
     z = local[:, 2]
     jacobian = np.zeros((len(rows), 2, 3))
     jacobian[:, 0, 0] = jacobian[:, 1, 1] = projection.focal / z
     jacobian[:, :, 2] = -projection.focal * local[:, :2] / z[:, None] ** 2
-    quaternions = model.columns["rotation"].cpu().numpy()[rows]
-    scale = model.columns["log_scale"].cpu().numpy()[rows]
-    half = jacobian @ turn @ (rotation_matrices(quaternions) * np.exp(scale)[:, None, :])
+    half = jacobian @ turn @ (rotation_matrices(scene.rotation[rows]) * np.exp(scene.log_scale[rows])[:, None, :])
     covariance = half @ half.transpose(0, 2, 1) + LOW_PASS * np.eye(2)
     delta = at - pixels
     power = np.einsum("ni,nij,nj->n", delta, np.linalg.inv(covariance), delta)

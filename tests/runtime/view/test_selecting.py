@@ -32,7 +32,17 @@ from interactive3d.runtime.scene.transforms import transform_rows
 from interactive3d.runtime.settings import Settings
 from interactive3d.runtime.view.gestures import Gizmo, Pull, gizmo_operation
 from interactive3d.runtime.view.orbit import Projection
-from interactive3d.runtime.view.scene_view import Hit, Scene, SceneJob, front_depth, make_scene, pick
+from interactive3d.runtime.view.scene_view import (
+    REACHES,
+    RIM,
+    Hit,
+    Scene,
+    SceneJob,
+    _near_ray,
+    front_depth,
+    make_scene,
+    pick,
+)
 from interactive3d.runtime.view.selecting import (
     Combine,
     combined,
@@ -265,3 +275,16 @@ def test_picking_finds_the_surface_and_misses_the_background():
     assert np.linalg.norm(place[hit.row].numpy() - np.array(hit.point)) < 0.15
     assert pick(scene, projection, 5, 5) is None
     assert pick(scene_of(model.rows(torch.zeros(0, dtype=torch.int64))), projection, 200, 200) is None
+
+
+@pytest.mark.parametrize("distance", [0.5, 2.2, 12.0])
+def test_no_blob_that_shows_at_a_pixel_is_passed_over(distance):
+    """Blobs are found by their distance from the ray; here against every blob's picture, from within the object to far away."""
+    scene = scene_of(cloud())
+    projection = Projection(camera=Camera.orbit(35.0, 20.0, distance, 60.0), width=640, height=480)
+    generator = np.random.default_rng(2)
+    pixels, depth = projection.pixels(scene.mean)
+    for x, y in generator.uniform((0, 0), (640, 480), (40, 2)):
+        reach = REACHES * scene.reach * projection.focal / np.maximum(depth, 1e-3) + RIM
+        shows = (depth > 0.01) & (np.hypot(pixels[:, 0] - x, pixels[:, 1] - y) < reach)
+        assert set(np.flatnonzero(shows)) <= set(_near_ray(scene, projection, x, y))
