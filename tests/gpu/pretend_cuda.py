@@ -148,10 +148,11 @@ class PretendCuda(TorchFunctionMode):
         if name == "pin_memory":
             return args[0]
         kwargs.pop("pin_memory", None)
-        wanted = kwargs.pop("device", None)
-        if wanted is None:
+        wanted = kwargs.get("device")
+        if wanted is None or not (_is_cuda(wanted) or torch.device(wanted).type == "cpu"):
             return func(*args, **kwargs)
         to_cuda = _is_cuda(wanted)
+        del kwargs["device"]
         generator = kwargs.get("generator")
         if to_cuda and isinstance(generator, torch.Generator):
             raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
@@ -232,6 +233,10 @@ def _moved(name: str, tensor: Tensor, *args: Any, device: Any = None, dtype: Any
     non_blocking, copy = (*left, *(non_blocking, copy)[len(left) :])[:2]
     if other is not None:
         device, dtype = other.device, other.dtype
+    if tensor.device.type == "meta" or (
+        device is not None and not isinstance(device, int) and torch.device(device).type == "meta"
+    ):
+        return torch.Tensor.to(tensor, device or tensor.device, dtype or tensor.dtype, copy=bool(copy), **more)
     here = isinstance(tensor, PretendTensor)
     there = here if device is None else _is_cuda(device)
     if there != here:

@@ -172,6 +172,37 @@ def test_the_field(card: PretendCuda, tmp_path: Path) -> None:
     assert on_cpu == on_card
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("script, stop", [(SPLATS, 15), (FIELD, 11)], ids=["splats", "field"])
+def test_a_run_goes_on_and_is_verified(script: str, stop: int, card: PretendCuda, tmp_path: Path) -> None:
+    """Checkpoints, which lie on the processor's side, come back onto the card; so does a replay."""
+    from interactive3d.runtime.engine.run import Report, Run, read_record, replay_digest
+    from interactive3d.runtime.engine.script import load_script
+
+    path = tmp_path / "all.sculpt"
+    path.write_text(script)
+    shutil.copy(ROOT / "scripts" / "objects" / "knight.splat", tmp_path)
+    program = load_script(path).program
+    assert program is not None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="One of the clusters is empty", category=UserWarning)
+        whole = Run(program, path, tmp_path / "whole", device="cuda").go().digest
+        Run(program, path, tmp_path / "halves", device="cuda").go(drive=lambda session: bool(session.advance(stop)))
+        second = Run(program, path, tmp_path / "halves", device="cuda", resume=True)
+        assert second.session.latest().step == stop
+        assert second.go().digest == whole
+        assert replay_digest(program, read_record(tmp_path / "whole"), Report()) == whole
+
+
+def test_the_judge(card: PretendCuda) -> None:
+    from interactive3d.runtime.guidance.judge.judge import Judge
+
+    pictures = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(5))
+    prompts = ["a green dragon", "a red fox"]
+    found = Judge.load(device="cuda").score(pictures.to("cuda"), prompts)
+    assert torch.equal(found.cpu(), Judge.load().score(pictures, prompts))
+
+
 # -- what the processor waits for in a step ----------------------------------------------------------------------------
 
 STEP = {
