@@ -42,6 +42,7 @@ def draw_cameras(rng: np.random.Generator, count: int, targets: np.ndarray, zoom
         if rng.random() < zoomed_fraction and len(targets):
             target = targets[rng.integers(len(targets))] + rng.uniform(-0.08, 0.08, 3)
             fov = 2 * np.degrees(np.arctan(rng.uniform(0.25, 0.6) / distance))
-        views.append(orbit_viewmat(azimuth, elevation, distance, tuple(target)))
+        x, y, z = (float(c) for c in target)
+        views.append(orbit_viewmat(azimuth, elevation, distance, (x, y, z)))
         fovs.append(fov)
     return Cameras(np.stack(views).astype(np.float32), np.array(fovs, np.float32))

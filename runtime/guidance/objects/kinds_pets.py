@@ -61,7 +61,7 @@ def cat(b: Body) -> None:
             (0.14, 0.08, 0.06),
             paw=5,
         )
-        head, z, rump = 0.34, 0.42, (0, 0.1, -long - 0.14)
+        head, z, rump = 0.34, 0.42, (0.0, 0.1, -long - 0.14)
         path = [rump, (0, 0.3, -long - 0.36), (0, 0.58, -long - 0.34), (0, 0.76, -long - 0.2)]
     else:
         _sitting(b, 0.15, 5)

@@ -214,10 +214,10 @@ def rocket(b: Body) -> None:
     if b.has("with flame"):
         with b.group("flame", (0, -0.7, 0)):
             b.limb((0, -0.74, 0), (0, -1.14, 0), 0.13, 0.02, 5, 0.0)
-            for angle in (0.5, 2.6, 4.7):
+            for radians in (0.5, 2.6, 4.7):
                 b.limb(
-                    (0.05 * np.cos(angle), -0.74, 0.05 * np.sin(angle)),
-                    (0.13 * np.cos(angle), -0.98, 0.13 * np.sin(angle)),
+                    (0.05 * np.cos(radians), -0.74, 0.05 * np.sin(radians)),
+                    (0.13 * np.cos(radians), -0.98, 0.13 * np.sin(radians)),
                     0.075,
                     0.015,
                     5,

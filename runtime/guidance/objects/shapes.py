@@ -146,7 +146,9 @@ class Body:
             row[17 : 17 + len(size)] = size
             self.rows.append(row)
 
-    def ell(self, c: Point, r: Point, slot: int = 1, k: float = 0.04, rot: Point = (0, 0, 0), op: int = ADD) -> None:
+    def ell(
+        self, c: Point, r: Point | float, slot: int = 1, k: float = 0.04, rot: Point = (0, 0, 0), op: int = ADD
+    ) -> None:
         """Ellipsoid of radii `r` (three, or one for a sphere)."""
         radii = (r, r, r) if isinstance(r, (int, float)) else r
         self._add(ELLIPSOID, np.array(c, float), rotation(*rot), radii, slot, k, op)
@@ -209,7 +211,7 @@ class Body:
             z = np.cross(x, qc - qa)
             z /= np.linalg.norm(z)
             y = np.cross(z, x)
-            size = (np.linalg.norm(qb - qa), (qc - qa) @ x, (qc - qa) @ y, thick, depth)
+            size = (float(np.linalg.norm(qb - qa)), float((qc - qa) @ x), float((qc - qa) @ y), thick, depth)
             held = self._group, self._twin
             self._group, self._twin = group, -1
             self._add(TRIANGLE, qa, np.stack([x, y, z], axis=1), size, slot, k, op)
@@ -278,9 +280,12 @@ def rescale(shape: Shape, centre: np.ndarray, factor: float) -> Shape:
     rows[:, CENTRE] = (rows[:, CENTRE] - centre) * factor
     rows[:, SIZE] *= factor
     rows[:, BLEND] *= factor
-    groups = tuple(
-        replace(g, pivot=tuple(float(c) for c in (np.array(g.pivot) - centre) * factor)) for g in shape.groups
-    )
+
+    def moved(pivot: tuple[float, float, float]) -> tuple[float, float, float]:
+        x, y, z = (float(c) for c in (np.array(pivot) - centre) * factor)
+        return x, y, z
+
+    groups = tuple(replace(g, pivot=moved(g.pivot)) for g in shape.groups)
     return replace(shape, primitives=update_bounds(rows).astype(np.float32), groups=groups)
 
 
@@ -288,7 +293,12 @@ def rescale(shape: Shape, centre: np.ndarray, factor: float) -> Shape:
 def _makers() -> dict[str, Callable[[Body], None]]:
     from interactive3d.runtime.guidance.objects import kinds_animals, kinds_people, kinds_pets, kinds_things
 
-    makers = {**kinds_animals.MAKERS, **kinds_pets.MAKERS, **kinds_people.MAKERS, **kinds_things.MAKERS}
+    makers: dict[str, Callable[[Body], None]] = {
+        **kinds_animals.MAKERS,
+        **kinds_pets.MAKERS,
+        **kinds_people.MAKERS,
+        **kinds_things.MAKERS,
+    }
     missing = set(KINDS) ^ set(makers)
     if missing:
         raise ValueError(f"kinds without a maker, or makers without a kind: {sorted(missing)}")
