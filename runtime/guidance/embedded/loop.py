@@ -6,6 +6,7 @@ single-thread workers are about a third faster than one worker with two threads 
 
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ class Group:
     rank: int = 0
     size: int = 1
     board: Float[Tensor, "workers n"] | None = None
-    barrier: object | None = None
+    barrier: threading.Barrier | None = None
     progress: Float[Tensor, "1"] = field(default_factory=lambda: torch.zeros(1, dtype=torch.float64))
 
     def wait(self) -> None:
@@ -34,13 +35,21 @@ class Group:
         """Replace every gradient by its mean over the workers."""
         if self.size == 1:
             return
-        flat = torch.cat([p.grad.flatten() for p in parameters])
+        if self.board is None:
+            raise ValueError(f"board: expected shared memory for {self.size} workers, got None")
+        flat = torch.cat([_gradient(p).flatten() for p in parameters])
         self.board[self.rank, : flat.numel()] = flat
         self.wait()
         mean = self.board[:, : flat.numel()].mean(0)
         for p, g in zip(parameters, mean.split([p.numel() for p in parameters]), strict=True):
             p.grad = g.view_as(p)
         self.wait()
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    if parameter.grad is None:
+        raise ValueError(f"parameter of shape {tuple(parameter.shape)}: expected a gradient, got None")
+    return parameter.grad
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,8 +182,8 @@ def run_stage(
         stage.optimizer.step()
         stage.step += 1
         for name, value in losses.items():
-            value = float(value.detach())
-            means[name] = means.get(name, value) * 0.98 + value * 0.02
+            number = float(value.detach())
+            means[name] = means.get(name, number) * 0.98 + number * 0.02
         if group.rank:
             continue
         stage.average.update(stage.parameters, stage.step)

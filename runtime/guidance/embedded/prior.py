@@ -117,9 +117,12 @@ class EmbeddedPrior:
         background = torch.ones(b, 3, device=self.device) if background is None else background
         camera = camera_features(viewmats, fovs_deg)
         own = isinstance(volume, Tensor)
-        chosen = volume if own else (condition.volume if volume == "text" else None)
-        without = volume if own else (condition.against_volume if volume == "text" else None)
-        views = {}
+        chosen = without = None
+        if isinstance(volume, Tensor):
+            chosen = without = volume
+        elif volume == "text":
+            chosen, without = condition.volume, condition.against_volume
+        views: dict[int, Tensor] = {}
 
         def extra(v: Tensor | None) -> Tensor:
             if id(v) not in views:
@@ -196,8 +199,10 @@ class EmbeddedPrior:
         )
 
     def _choice(self, shape: str, condition: Condition, own: Tensor | None) -> VolumeChoice:
-        if shape in ("text", "none"):
-            return shape
+        if shape == "text":
+            return "text"
+        if shape == "none":
+            return "none"
         if shape not in ("object", "both"):
             raise ValueError(f'shape: expected "text", "object", "both" or "none", got {shape!r}')
         if own is None:

@@ -37,6 +37,10 @@ class DrawConfig:
     pointer_weight: float = 0.1
 
 
+StageLoss = Callable[[Networks, Source, DrawConfig, str], LossOf]
+"""`volume_stage` and `unet_stage`: networks, data, conditions and device to a loss."""
+
+
 def volume_stage(networks: Networks, source: Source, draw: DrawConfig, device: str) -> LossOf:
     """Coverage and colour of the volumes that captions tell in full."""
 

@@ -105,11 +105,12 @@ class TextEncoder(nn.Module):
         self.config = config
         self.embed = nn.Embedding(config.vocabulary, config.width)
         self.position = nn.Parameter(0.3 * torch.randn(config.length, config.width))
-        self.neighbours = nn.ModuleList(nn.Linear(config.width, config.width, bias=False) for _ in NEIGHBOURS)
+        neighbours = [nn.Linear(config.width, config.width, bias=False) for _ in NEIGHBOURS]
+        self.neighbours = nn.ModuleList(neighbours)
         self.layers = nn.ModuleList(TextLayer(config.width, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         nn.init.normal_(self.embed.weight, std=0.7)
-        for linear in self.neighbours:
+        for linear in neighbours:
             nn.init.normal_(linear.weight, std=0.3 / config.width**0.5)
 
     def forward(self, tokens: Tokens) -> TextEmbedding:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import torch
 import torch.multiprocessing as mp
+from torch import nn
 
 from interactive3d.runtime.guidance.embedded.data import EllipsoidSource, JointSource, Source
 from interactive3d.runtime.guidance.embedded.gate import GateTable, gate
 from interactive3d.runtime.guidance.embedded.loop import Group, Hooks, Stage, StageConfig, mixed_seed, run_stage
-from interactive3d.runtime.guidance.embedded.stages import DrawConfig, unet_stage, volume_stage
+from interactive3d.runtime.guidance.embedded.stages import DrawConfig, StageLoss, unet_stage, volume_stage
 from interactive3d.runtime.guidance.embedded.text import TextConfig, WordTokenizer
 from interactive3d.runtime.guidance.embedded.unet import UNetConfig
 from interactive3d.runtime.guidance.embedded.volume import VolumeConfig
@@ -103,7 +104,8 @@ class Reporter:
     def report(self, stage: Stage) -> GateTable:
         stage.average.swap(stage.parameters)
         try:
-            table = gate(self.networks.to("cpu"), *self.batches)
+            whole, deformed = self.batches
+            table = gate(self.networks.to("cpu"), whole, deformed)
             info = {"stage": stage.name, "step": stage.step, "seen": stage.step * stage.config.batch}
             info |= {"minutes": round(stage.elapsed / 60, 1), "gate": asdict(table), "settings": _plain(self.config)}
             folder = self.config.run / "export"
@@ -133,9 +135,8 @@ def _worker(rank: int, config: TrainConfig, group: Group) -> None:
     networks = make_networks(config, source)
     reporter = Reporter(config, networks, source) if rank == 0 else None
     log = reporter.log if reporter else print
-    modules = [networks.text, networks.volume]
-    stages = (
-        ("volume", modules, config.volume, volume_stage),
+    stages: tuple[tuple[str, list[nn.Module], StageConfig, StageLoss], ...] = (
+        ("volume", [networks.text, networks.volume], config.volume, volume_stage),
         ("unet", [networks.unet], config.unet, unet_stage),
     )
     for number, (name, trained, stage_config, loss) in enumerate(stages):

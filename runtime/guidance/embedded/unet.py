@@ -45,6 +45,13 @@ class UNetConfig:
     camera_features: int = 7
 
 
+def _silence(convolution: nn.Conv2d) -> None:
+    """Weights and biases to zero: the branch that ends here adds nothing at first."""
+    nn.init.zeros_(convolution.weight)
+    if convolution.bias is not None:
+        nn.init.zeros_(convolution.bias)
+
+
 class ResBlock(nn.Module):
     """Norm, SiLU and 3 x 3 convolution, twice; the embedding scales and shifts the second norm."""
 
@@ -55,8 +62,7 @@ class ResBlock(nn.Module):
         self.film = nn.Linear(embedding, 2 * channels)
         self.norm2 = ChannelNorm(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
+        _silence(self.conv2)
 
     def forward(self, x: Float[Tensor, "b c h w"], emb: Float[Tensor, "b e"]) -> Float[Tensor, "b c h w"]:
         h = self.conv1(F.silu(self.norm1(x)))
@@ -80,7 +86,7 @@ class TextBlock(nn.Module):
     ) -> Float[Tensor, "b c h w"]:
         b, c, h, w = x.shape
         rows = x.permute(0, 2, 3, 1).reshape(b, h * w, c)
-        if self.self_attention is not None:
+        if self.self_attention is not None and self.self_norm is not None:
             rows = rows + self.self_attention(self.self_norm(rows))
         rows = rows + self.cross(self.norm(rows), words, mask)
         return rows.view(b, h, w, c).permute(0, 3, 1, 2)
@@ -130,9 +136,8 @@ class UNet(nn.Module):
                 self.grow.append(nn.Conv2d(c[level], 4 * c[level - 1], 1))
         self.last_norm = ChannelNorm(c[0])
         self.last = nn.Conv2d(c[0], 12, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
-        self.to(memory_format=torch.channels_last)
+        _silence(self.last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's annotations lack this one
 
     def forward(
         self,

@@ -3,10 +3,10 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from interactive3d.runtime.guidance.embedded.schedule import STEPS
 from interactive3d.runtime.guidance.embedded.text import TextConfig, TextEncoder, WordTokenizer
@@ -26,7 +26,7 @@ class Networks:
     volume: VolumeNetwork
     unet: UNet
 
-    def modules(self) -> dict[str, nn.Module]:
+    def modules(self) -> dict[str, TextEncoder | VolumeNetwork | UNet]:
         return {"text_encoder": self.text, "volume": self.volume, "unet": self.unet}
 
     def to(self, device: torch.device | str) -> "Networks":
@@ -76,7 +76,7 @@ def load_networks(folder: Path = DEFAULT_FOLDER, device: torch.device | str = "c
     if index.get("format") != FORMAT:
         raise ValueError(f"format of {path}: expected {FORMAT}, got {index.get('format')}; train again or update")
     configs = {name: json.loads((folder / name / "config.json").read_text()) for name in index["components"]}
-    unet = {k: tuple(v) if isinstance(v, list) else v for k, v in configs["unet"].items()}
+    unet: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in configs["unet"].items()}
     networks = build_networks(
         WordTokenizer.load(folder / "tokenizer" / "tokenizer.json"),
         TextConfig(**configs["text_encoder"]),

@@ -1,6 +1,7 @@
 """The judge's networks: a small convolutional picture encoder and a small convolutional text encoder over words."""
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -37,8 +38,8 @@ class JudgeConfig:
         return asdict(self)
 
     @staticmethod
-    def from_json(values: dict) -> "JudgeConfig":
-        def frozen(value: object) -> object:
+    def from_json(values: dict[str, Any]) -> "JudgeConfig":
+        def frozen(value: Any) -> Any:
             return tuple(frozen(item) for item in value) if isinstance(value, list) else value
 
         return JudgeConfig(**{name: frozen(value) for name, value in values.items()})

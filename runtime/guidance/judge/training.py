@@ -64,7 +64,8 @@ def train(
         )
     renders = load_renders(store)
     torch.manual_seed(settings.seed)
-    network = JudgeNetwork(JudgeConfig.of_objects()).to(memory_format=torch.channels_last)
+    network = JudgeNetwork(JudgeConfig.of_objects())
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's annotations lack this one
     optimizer = torch.optim.AdamW(network.parameters(), settings.rate, weight_decay=0.02)
     step, state = 0, work / "state.pt"
     if state.exists():
@@ -82,7 +83,7 @@ def train(
             group["lr"] = rate_at(step, settings)
         found = losses(network_mode, batch)
         optimizer.zero_grad(set_to_none=True)
-        sum(found.values()).backward()
+        sum(found.values(), start=torch.zeros(())).backward()
         optimizer.step()
         with torch.no_grad():
             network.log_scale.clamp_(max=4.0)
