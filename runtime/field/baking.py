@@ -196,7 +196,10 @@ def _ply(mesh: TriangleMesh, colors: UInt8[np.ndarray, "v 3"]) -> bytes:
     import trimesh
 
     out = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_normals=mesh.normals, vertex_colors=colors, process=False)
-    return out.export(file_type="ply", vertex_normal=True)
+    written = out.export(file_type="ply", vertex_normal=True)
+    if not isinstance(written, bytes):
+        raise TypeError(f"trimesh: expected a PLY file as bytes, got {type(written).__name__}")
+    return written
 
 
 def _glb(mesh: TexturedMesh) -> bytes:

@@ -108,7 +108,7 @@ def sample_volume(field: HashGridField, resolution: int, threshold: float) -> Vo
         values[start : start + layers] = part.reshape(x.shape).cpu().numpy()
     # The rim must be outside, or a surface that touches the scene's border would stay open.
     for axis in range(3):
-        edge = [slice(None)] * 3
+        edge: list[slice | int] = [slice(None)] * 3
         for end in (0, -1):
             edge[axis] = end
             values[tuple(edge)] = -CUT
