@@ -242,7 +242,7 @@ def fmt(scripts: tuple[Path, ...], only_check: bool, diff: bool) -> None:
 @_mendable
 def verify(folder: Path) -> None:
     """Run the script of a finished run in FOLDER again and compare the digests."""
-    from interactive3d.runtime.engine.run import read_record, replay_digest
+    from interactive3d.runtime.engine.replay import read_record, replay_digest
     from interactive3d.runtime.engine.script import load_script
     from interactive3d.runtime.progress import Progress
 

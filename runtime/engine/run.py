@@ -6,7 +6,7 @@ import hashlib
 import platform
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,7 @@ import torch
 from interactive3d.dsl import Loaded, format_operation, format_program
 from interactive3d.dsl.operations import AddFile, Export, RecordTimelapse, RecordTurntable, SnapshotImage
 from interactive3d.dsl.program import InitMesh, InitSplats, Program
-from interactive3d.runtime.engine.codec import operation_from_json, to_json
+from interactive3d.runtime.engine.codec import to_json
 from interactive3d.runtime.engine.hooks import Given, Hooks
 from interactive3d.runtime.engine.outputs import ContactSheet, Timelapses, write_output
 from interactive3d.runtime.engine.replan import Replanned, ReplanRefused, follow
@@ -178,6 +178,9 @@ class Run:
                     self._finish(state)
                 else:
                     self._save(state, None)
+            except BaseException:
+                self._save_what_was_reached()
+                raise
             finally:
                 self.metrics.close()
         return RunResult(
@@ -380,6 +383,18 @@ class Run:
         save_state(self.folder.checkpoints / file, state, self.program_digest, record)
         return f"checkpoints/{file}"
 
+    def _save_what_was_reached(self) -> None:
+        """After an error: a run that ends by it loses nothing. What stands in the way of saving is not what went wrong first."""
+        state = self.session.latest()
+        kept = snapshots(self.folder.checkpoints)
+        if state is self._written or (kept and step_of(kept[-1]) == state.step):
+            return
+        with contextlib.suppress(Exception):
+            self._save(state, None)
+            self.report.message(
+                f"what was reached, step {state.step}, is in {self.folder.path}; --resume goes on from it"
+            )
+
     # -- the end --------------------------------------------------------------------------------------------------------
     def _finish(self, state: RunState) -> None:
         """The results. A window may stay open after the last step, and what is done in it then is written when it closes."""
@@ -423,49 +438,3 @@ class Run:
                 "threads": torch.get_num_threads(),
             },
         }
-
-
-def replay_digest(program: Program, record: dict[str, Any], report: Report, earlier: Sequence[Program] = ()) -> str:
-    """The digest of running a program again without writing anything, as ``record`` says it was run.
-
-    ``earlier`` are the programs that were followed before each of the record's splices.
-    """
-    programs = [*earlier, program]
-    first = programs[0]
-    guidance = make_guidance(
-        first.guidance, Path(first.folder), record["device"], first_settings(first.settings), report.message
-    )
-    # A seed of an edited script holds from the splice on only.
-    seed = record["seed"] if not earlier else record.get("first_seed", record["seed"])
-    trainer, state = begin(first, guidance, seed=seed, device=record["device"])
-    journal = tuple(operation_from_json(op) for op in record["journal"])
-    state = dataclasses.replace(state, journal=journal)
-    started = time.monotonic()
-    splices = list(zip([s["step"] for s in record.get("splices", ())], programs, programs[1:], strict=False))
-
-    def boundary() -> None:
-        while splices and splices[0][0] == session.latest().step:
-            _, old, new = splices.pop(0)
-            follow(session, old, new, rewind=False, seed=record.get("given_seed"))
-
-    hooks = Hooks(
-        stepped=lambda s: report.stepped(s, session.trainer.steps, time.monotonic() - started),
-        output=lambda o, s: "",
-        checkpoint=lambda s, n: "",
-        boundary=boundary,
-    )
-    session = Session(trainer, first.operations, state, policy=first.repair, hooks=hooks)
-    return digest(session.advance())
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """A finished run's record.
-
-    Raises:
-        FileProblem: the folder holds no finished run, or its record is damaged.
-    """
-    record = RunFolder.open(folder).read_record()
-    for name in ("state_digest", "seed", "device", "journal", "script", "overrides", "versions"):
-        if name not in record:
-            raise FileProblem(folder / "run.json", f"lacks {name!r}", "run the script again")
-    return record

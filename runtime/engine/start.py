@@ -1,12 +1,13 @@
 """From a checked script to the first state of a run."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from interactive3d.dsl.program import GuidanceChoice, InitMesh, InitShape, InitSplats, InitText, Program
-from interactive3d.dsl.values import Sphere
+from interactive3d.dsl.values import ClickPart, SegmentPart, Sphere
 from interactive3d.runtime.engine.script import GUIDANCES
 from interactive3d.runtime.engine.segmenters import settle_segmenter
 from interactive3d.runtime.engine.state import RunState
@@ -20,6 +21,7 @@ from interactive3d.runtime.output.problems import open_file
 from interactive3d.runtime.output.splat_files import read_splats
 from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.scene.initial import blobs_in_shape, blobs_on_points
+from interactive3d.runtime.scene.segmenter import segmenter, text_segmenter
 from interactive3d.runtime.settings import Settings, SettingValue
 
 DEFAULTS = Settings()
@@ -131,12 +133,17 @@ def begin(
     device: str,
     extra_settings: tuple[tuple[str, SettingValue], ...] = (),
 ) -> tuple[Trainer, RunState]:
-    """The trainer of a run and its first state."""
+    """The trainer of a run and its first state.
+
+    Raises:
+        StartProblem: the script cannot be started; a segmenter that its clicks or texts need cannot be loaded, for one.
+    """
     # What suits the prior better than the defaults, then what the script says.
     settings = first_settings((*getattr(guidance, "preferred", ()), *program.settings, *extra_settings))
     model = first_model(program, settings, guidance, seed).to(device)
     folder = Path(program.folder)
     settle_segmenter(folder, device)
+    _load_segmenters(program)
     trainer = Trainer(
         guidance=guidance,
         prompt=program.prompt or "",
@@ -147,6 +154,28 @@ def begin(
         load_blobs=load_blobs,
     )
     return trainer, RunState(step=0, model=model, settings=settings)
+
+
+def _load_segmenters(program: Program) -> None:
+    """What will be asked is loaded now: a wrong path shall not come to light after an hour."""
+    try:
+        if mentions(program.operations, ClickPart):
+            segmenter()
+        if mentions(program.operations, SegmentPart):
+            text_segmenter()
+    except ValueError as error:
+        raise StartProblem(str(error)) from error
+
+
+def mentions(value: object, kind: type) -> bool:
+    """Whether a value of operations, or anything inside it, is of a kind."""
+    if isinstance(value, kind):
+        return True
+    if isinstance(value, tuple):
+        return any(mentions(item, kind) for item in value)
+    return dataclasses.is_dataclass(value) and any(
+        mentions(getattr(value, field.name), kind) for field in dataclasses.fields(value)
+    )
 
 
 def checked_device(name: str) -> str:

@@ -27,7 +27,12 @@ def mendable(verb: Callable[..., None]) -> Callable[..., None]:
             raise
         except KeyboardInterrupt:
             raise Failure("stopped") from None
-        except MemoryError:
+        except (MemoryError, RuntimeError) as error:
+            # Imported late: where this is asked, torch is loaded already.
+            from interactive3d.runtime.guidance.large.memory import ran_out
+
+            if not ran_out(error):
+                raise
             raise Failure("out of memory; use fewer blobs, smaller pictures or a smaller camera.batch") from None
         except OSError as error:
             raise Failure(f"{error.filename or 'input or output'}: {error.strerror or error}") from None

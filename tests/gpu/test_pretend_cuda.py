@@ -176,7 +176,8 @@ def test_the_field(card: PretendCuda, tmp_path: Path) -> None:
 @pytest.mark.parametrize("script, stop", [(SPLATS, 15), (FIELD, 11)], ids=["splats", "field"])
 def test_a_run_goes_on_and_is_verified(script: str, stop: int, card: PretendCuda, tmp_path: Path) -> None:
     """Checkpoints, which lie on the processor's side, come back onto the card; so does a replay."""
-    from interactive3d.runtime.engine.run import Report, Run, read_record, replay_digest
+    from interactive3d.runtime.engine.replay import read_record, replay_digest
+    from interactive3d.runtime.engine.run import Report, Run
     from interactive3d.runtime.engine.script import load_script
 
     path = tmp_path / "all.sculpt"

@@ -10,17 +10,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from interactive3d.dsl.operations import NamedPart, Remove
-from interactive3d.runtime.engine.run import Report, Run, read_record, replay_digest
+from interactive3d.runtime.engine.replay import read_record, replay_digest
+from interactive3d.runtime.engine.run import Report, Run
 from interactive3d.runtime.engine.script import load_script
 from interactive3d.runtime.engine.session import Session
 from interactive3d.runtime.engine.snapshots import digest
+from interactive3d.runtime.engine.start import StartProblem
 from interactive3d.runtime.output.checkpoints import newest_whole
 from interactive3d.runtime.output.problems import FileProblem
 from interactive3d.runtime.output.splat_files import read_splats, write_splats
 from interactive3d.runtime.scene.gaussians import GaussianModel
+from interactive3d.runtime.scene.segmenter import use_segmenter
+from interactive3d.runtime.verbs.common import Failure, mendable
 
 STEPS = 30
 SCRIPT = f"""
@@ -198,3 +203,44 @@ def test_a_killed_run_goes_on_and_ends_the_same(script: Path, tmp_path: Path) ->
     assert killed >= 2
     subprocess.run([*out, "--resume"], check=True, capture_output=True)
     assert json.loads((tmp_path / "out" / "run.json").read_text())["state_digest"] == wanted
+
+
+def test_an_error_loses_nothing_of_what_was_reached(script: Path, tmp_path: Path) -> None:
+    """Memory that runs out, for one; the run goes on from there once there is more."""
+    said: list[str] = []
+    run = started(script, tmp_path / "out", report=Report(message=said.append))
+    score = run.session.trainer.guidance.score
+
+    def runs_out(request):
+        if run.session.latest().step == 17:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return score(request)
+
+    run.session.trainer.guidance.score = runs_out
+    with pytest.raises(torch.OutOfMemoryError):
+        run.go()
+    assert any("step 17" in text and "--resume" in text for text in said)
+    assert started(script, tmp_path / "out", resume=True).go().digest == started(script, tmp_path / "again").go().digest
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), MemoryError()])
+def test_memory_that_runs_out_is_one_message(error: Exception) -> None:
+    @mendable
+    def verb() -> None:
+        raise error
+
+    with pytest.raises(Failure, match="out of memory"):
+        verb()
+
+
+def test_a_segmenter_that_cannot_be_loaded_is_found_before_the_first_step(
+    script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INTERACTIVE3D_SEGMENTER", "sam:nothing-here.pth")
+    started(script, tmp_path / "without").metrics.close()
+    script.write_text(SCRIPT + "\nat step 25 paint click (250, 250) in orbit azimuth 0 elevation 0 red\n")
+    try:
+        with pytest.raises(StartProblem, match=r"segment_anything|nothing-here"):
+            started(script, tmp_path / "out")
+    finally:
+        use_segmenter(None)

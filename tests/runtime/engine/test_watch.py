@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from interactive3d.runtime.engine.run import Report, Run, read_record, replay_digest
+from interactive3d.runtime.engine.replay import read_record, replay_digest
+from interactive3d.runtime.engine.run import Report, Run
 from interactive3d.runtime.engine.script import load_script
 from interactive3d.runtime.engine.watch import Saved, ScriptWatcher
 from interactive3d.runtime.output.splat_files import write_splats
