@@ -188,7 +188,8 @@ def _backward_reference(
     with torch.enable_grad():
         leaves = (units.detach().requires_grad_(want_units), table.detach().requires_grad_(want_table))
         out = reference_field.encode(*leaves, layout)
-    return gradients(out, grad, leaves, (want_units, want_table))
+    of_units, of_table = gradients(out, grad, leaves, (want_units, want_table))
+    return of_units, of_table
 
 
 def gradients(out: Tensor, grad: Tensor, leaves: Sequence[Tensor], wanted: Sequence[bool]) -> tuple[Tensor, ...]:

@@ -74,7 +74,7 @@ def _backward_reference(
     with torch.enable_grad():
         tensors = (positions, base_encoding, base_raw, params)
         leaves = [tensor.detach().requires_grad_(want) for tensor, want in zip(tensors, wanted, strict=True)]
-        out = reference_field.hash_refine(*leaves, masks, boxes, layouts)[0]
+        out = reference_field.hash_refine(leaves[0], leaves[1], leaves[2], leaves[3], masks, boxes, layouts)[0]
     return gradients(out, grad, leaves, wanted)
 
 

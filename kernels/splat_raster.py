@@ -107,9 +107,8 @@ def rasterize(
         from interactive3d.kernels import gsplat_backend
 
         if gsplat_backend.serves(means, settings):
-            return Raster(
-                *gsplat_backend.rasterize(*blobs.values(), viewmats, intrinsics, background, screen_probe, settings)
-            )
+            cameras = (viewmats, intrinsics, background, screen_probe, settings)
+            return Raster(*gsplat_backend.rasterize(means, scales, rotations, colors, opacities, *cameras))
     op = _library.operator("splat_raster_forward", KERNEL, means.device)
     color, alpha, depth, *_ = op(*blobs.values(), viewmats, intrinsics, background, screen_probe, *_values(settings))
     return Raster(color, alpha, depth)

@@ -115,13 +115,14 @@ def render_rays(
     """
     _check_rays(origins, directions, shifts, occupancy, step)
     check_points("origins", origins, base.params)
+    finer: tuple[Tensor, Tensor, Tensor, list[int]]
     if regions is None:
-        none = base.params.new_zeros(0), base.masks.new_zeros(0, 1, 1, 1), base.params.new_zeros(0, 8), []
+        finer = base.params.new_zeros(0), base.masks.new_zeros(0, 1, 1, 1), base.params.new_zeros(0, 8), []
     else:
-        none = regions.params, regions.masks, regions.boxes, regions.numbers
+        finer = regions.params, regions.masks, regions.boxes, regions.numbers
     op = _library.operator("render_rays", KERNEL, origins.device)
     grid = (base.params, base.masks[0], base.boxes[0], base.numbers)
-    return Rendered(*op(origins, directions, shifts, occupancy, *grid, *none, step, near, empty, stop))
+    return Rendered(*op(origins, directions, shifts, occupancy, *grid, *finer, step, near, empty, stop))
 
 
 def _check_rays(origins: Tensor, directions: Tensor, shifts: Tensor | None, occupancy: Tensor, step: float) -> None:
