@@ -190,7 +190,6 @@ def begin(operation: TermOperation, key: str, state: "RunState", trainer: "Train
     """
     environment = trainer.environment(state)
     steps = getattr(operation, "steps", None) or int(state.settings.get(str(operation.steps_setting)))
-    common = {"key": key, "operation": operation, "start": state.step, "steps": steps, "tensors": {}}
     try:
         if isinstance(operation, Distill):
             if state.field is not None:
@@ -198,14 +197,15 @@ def begin(operation: TermOperation, key: str, state: "RunState", trainer: "Train
             begun = begin_distillation(state.model, state.settings, environment.generator("field"))
             held = FieldState(field=begun.field, moments={BASE: begun.moments}, candidates=begun.candidates)
             text = f"field of {begun.field.layout.size:,} parameters, {begun.field.bytes / 1e6:.1f} MB"
-            return DistillTerm(**common, state={}), dataclasses.replace(state, field=held), text
-        return _begin_region(operation, common, state, environment.generator("region"))
+            term = DistillTerm(key=key, operation=operation, start=state.step, steps=steps, tensors={}, state={})
+            return term, dataclasses.replace(state, field=held), text
+        return _begin_region(operation, key, steps, state, environment.generator("region"))
     except (PartError, ValueError) as error:
         raise OperationRefused(f"{operation.keyword} at step {state.step}: {error}") from error
 
 
 def _begin_region(
-    operation: TermOperation, common: dict[str, Any], state: "RunState", generator: torch.Generator
+    operation: TermOperation, key: str, steps: int, state: "RunState", generator: torch.Generator
 ) -> tuple[Term, "RunState", str]:
     if state.field is None:
         raise ValueError("there is no field yet; `distill` makes it")
@@ -226,19 +226,23 @@ def _begin_region(
     region = make_region(field, name, box, inside, settings, generator)
     begun = begin_refinement(field, region)
     held = dataclasses.replace(state.field, field=begun.field, moments={**state.field.moments, name: begun.moments})
-    return RegionTerm(**common, state={"region": name}), dataclasses.replace(state, field=held), f"region of {cost}"
+    known = {"region": name}
+    term = RegionTerm(key=key, operation=operation, start=state.step, steps=steps, tensors={}, state=known)
+    return term, dataclasses.replace(state, field=held), f"region of {cost}"
 
 
 def restore(
     *, key: str, operation: Operation, start: int, steps: int, tensors: dict[str, Tensor], state: dict[str, Any]
 ) -> Term | None:
     """The stage II term that a snapshot kept, or None where it is none."""
-    given = {"key": key, "operation": operation, "start": start, "steps": steps, "tensors": tensors, "state": state}
+    kind: type[Term]
     if isinstance(operation, Distill):
-        return DistillTerm(**given)
-    if isinstance(operation, Refine | Edit) and "region" in state:
-        return RegionTerm(**given)
-    return None
+        kind = DistillTerm
+    elif isinstance(operation, Refine | Edit) and "region" in state:
+        kind = RegionTerm
+    else:
+        return None
+    return kind(key=key, operation=operation, start=start, steps=steps, tensors=tensors, state=state)
 
 
 def finish(term: Term, state: "RunState") -> tuple["RunState", str]:

@@ -8,6 +8,7 @@ carries along. Nothing here is changed in place, so a refused operation has chan
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import torch
 from jaxtyping import Bool, Float
@@ -87,9 +88,16 @@ class Term:
         """Name of a column pinned by this term."""
         return f"term.{self.key}.{name}"
 
-    def updated(self, **state: float | int | str | bool | list) -> "Term":
+    def updated(self, **state: float | int | str | bool | list) -> Self:
         """The same term with changed state."""
         return replace(self, state={**self.state, **state})
+
+    def number(self, name: str) -> float:
+        """A number of the state."""
+        value = self.state[name]
+        if isinstance(value, list):
+            raise TypeError(f"{name}: expected a number in the term's state, got {value!r}")
+        return float(value)
 
     def before_step(self, model: GaussianModel, environment: Environment) -> "tuple[Term, GaussianModel]":
         """Moves blobs before the optimizer's step (paper equation 4)."""

@@ -212,7 +212,7 @@ class DeformableDrag(DragTerm):
     def _moved(
         self, model: GaussianModel, environment: Environment, source: Tensor, caught_up: Tensor, step: Tensor
     ) -> tuple["DeformableDrag", GaussianModel]:
-        radius, share = float(self.state["radius"]), environment.settings.drag.core
+        radius, share = self.number("radius"), environment.settings.drag.core
         allowed = model.columns[self.column("allowed")] & ~model.columns["frozen"]
         look, cap = self.column("look.log_scale"), environment.settings.densify.cap
         places = {self.column("start"): "mean", self.column("goal"): "mean", look: "log_scale"}
@@ -245,7 +245,7 @@ class DeformableDrag(DragTerm):
         """Equation 3 around the source as it is now. Who joins the core is taken to have come along from the beginning."""
         source = _double(self.state["source"], model.device)
         core, touched = self.dragged(model), model.columns[self.column("touched")]
-        inside = (model.mean.double() - source).norm(dim=-1) <= share * float(self.state["radius"])
+        inside = (model.mean.double() - source).norm(dim=-1) <= share * self.number("radius")
         joined = inside & touched & ~core
         way = (source - _double(self.drag.source, model.device)).float()
         start = torch.where(joined[:, None], model.mean - way, model.columns[self.column("start")])
@@ -262,7 +262,7 @@ class DeformableDrag(DragTerm):
         rows = self.dragged(model)
         if self.form(environment) is DragForm.POINT:
             source = _double(self.state["source"], model.device)
-            near = (model.mean.double() - source).norm(dim=-1) <= float(self.state["radius"])
+            near = (model.mean.double() - source).norm(dim=-1) <= self.number("radius")
             rows = near & model.columns[self.column("touched")]
         index = rows.nonzero().squeeze(1)
         if index.numel() == 0:
@@ -308,9 +308,10 @@ def start_drag(operation: Drag, key: str, model: GaussianModel, environment: Env
     if not bool(rows.any()):
         raise refusal(operation, environment, "every blob there is frozen; `thaw` it first")
     distance = (model.mean.double() - source).norm(dim=-1)
-    term = {"key": key, "operation": operation, "start": environment.step, "steps": term_steps(operation, environment)}
+    start, steps = environment.step, term_steps(operation, environment)
     if operation.mode is DragMode.RIGID:
-        rigid = RigidDrag(**term, tensors={}, state={"way": [0.0, 0.0, 0.0], "turn": [1.0, 0.0, 0.0, 0.0]})
+        still = {"way": [0.0, 0.0, 0.0], "turn": [1.0, 0.0, 0.0, 0.0]}
+        rigid = RigidDrag(key=key, operation=operation, start=start, steps=steps, tensors={}, state=still)
         return rigid, model.with_columns({rigid.column(n): v for n, v in _pins(rows, rows, model).items()})
     radius = operation.radius
     if radius is None:
@@ -321,7 +322,12 @@ def start_drag(operation: Drag, key: str, model: GaussianModel, environment: Env
         core = torch.zeros_like(rows)
         core[order[: min(FEWEST, int(rows.sum()))]] = True
     plastic = DeformableDrag(
-        **term, tensors={}, state={"source": list(operation.source), "way": [0.0, 0.0, 0.0], "radius": radius}
+        key=key,
+        operation=operation,
+        start=start,
+        steps=steps,
+        tensors={},
+        state={"source": list(operation.source), "way": [0.0, 0.0, 0.0], "radius": radius},
     )
     allowed = (
         torch.ones_like(rows) if operation.part is None else selected(operation.part, operation, model, environment)
