@@ -165,12 +165,16 @@ class Session:
         """The run at the boundary of ``step``: back to the newest remembered state at or before it, then forward.
 
         Raises:
-            ValueError: the step lies outside the run.
+            ValueError: the step lies outside the run, or before what is kept of it.
         """
         if not 0 <= step <= self.trainer.steps:
             raise ValueError(f"step: expected 0 to {self.trainer.steps}, got {step}")
         if step < self._state.step:
-            self._go_to(max((k for k in self._history if k.state.step <= step), key=lambda k: k.state.step))
+            kept = [k for k in self._history if k.state.step <= step]
+            if not kept:
+                first = min(k.state.step for k in self._history)
+                raise ValueError(f"step {step} lies before what is kept: the run was taken up at step {first}")
+            self._go_to(max(kept, key=lambda k: k.state.step))
         return self.advance(step - self._state.step) if step > self._state.step else self._state
 
     def remembers_before(self, step: int) -> bool:

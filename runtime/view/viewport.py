@@ -301,6 +301,11 @@ class Viewport:
             self._other = None
 
     @property
+    def carried(self) -> str | None:
+        """How blobs on a graphics card come to OpenGL, and why; None before any has come."""
+        return self._layer.splats.carried if self._layer.splats.sharing is not None else None
+
+    @property
     def settled(self) -> bool:
         """Whether the newest frame is shown whole."""
         return self._layer.settled and (self._other is None or not self._compared or self._other.settled)

@@ -105,6 +105,7 @@ def test_the_full_size_architecture_is_stable_diffusion_2_1_s(tokenizer: Any) ->
 @pytest.mark.slow
 def test_the_main_job_with_a_full_size_model(row: Row, tokenizer: Any) -> None:
     """4096 splats at 256 pixels, batch 4, Stable Diffusion 2.1 at 512 with random weights in float16."""
+    from interactive3d.runtime.guidance.large.memory import lay_out
     from tests.gpu.main_job import measure
 
     guidance = guidance_on(ON_CARD, torch.float16, tokenizer)
@@ -113,6 +114,16 @@ def test_the_main_job_with_a_full_size_model(row: Row, tokenizer: Any) -> None:
     row("share of a step outside the diffusion model", f"{100 * found.outside:.1f} %", f"{100 * OUTSIDE:.0f} %")
     row("peak memory on the device", f"{found.peak_gb:.1f} GB", "")
     row("rung of the memory ladder", guidance.rung, "")
+    # What else was thought of, for whoever chooses next.
+    for name, form, benchmark in (
+        ("channels first", torch.contiguous_format, False),
+        ("cudnn.benchmark", torch.channels_last, True),
+    ):
+        lay_out(guidance.pipeline, form)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(torch.backends.cudnn, "benchmark", benchmark)
+            other = measure(guidance, ON_CARD, blobs=4096, side=256, batch=4, steps=10, warm=5)
+        row(f"the same step, {name}", f"{other.step_ms:.1f} ms", "")
     assert found.outside < OUTSIDE
     if "H200" in torch.cuda.get_device_name():
         assert found.step_ms < STEP_MS

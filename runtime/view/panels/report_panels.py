@@ -133,6 +133,7 @@ class AboutPanel:
         rows = {
             "OpenGL": viewport.renderer,
             "blobs drawn by": viewport.engine.value,
+            **({} if viewport.carried is None else {"blobs come to OpenGL": viewport.carried}),
             "window's work": f"{100 * studio.window_share:.0f} % of the machine",
             "python": platform.python_version(),
         }

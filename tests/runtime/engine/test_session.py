@@ -184,6 +184,15 @@ def _with(make_run: MakeRun, seed: int) -> tuple[Trainer, list[Operation], RunSt
     return trainer, [], start
 
 
+def test_seeking_to_before_where_a_run_was_taken_up_says_so(make_run: MakeRun) -> None:
+    trainer, state = make_run()
+    session = Session(trainer, (), dataclasses.replace(state, step=4))
+    session.advance(2)
+    with pytest.raises(ValueError, match="taken up at step 4"):
+        session.seek(2)
+    assert session.latest().step == 6
+
+
 def test_seeking_back_and_forth_ends_where_a_straight_run_ends(make_run: MakeRun) -> None:
     trainer, start = make_run(steps=20)
     straight = digest(Session(trainer, everything(), start).advance())
