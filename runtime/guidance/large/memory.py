@@ -177,7 +177,7 @@ def lay_out(pipeline: Any, form: torch.memory_format) -> None:
     for name in ("unet", "vae"):
         module = getattr(pipeline, name, None)
         if isinstance(module, nn.Module):
-            module.to(memory_format=form)
+            module.to(memory_format=form)  # type: ignore[call-overload]  # torch says less than it can
 
 
 def _unslice(pipeline: Any) -> None:
