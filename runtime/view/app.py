@@ -220,6 +220,7 @@ class Window:
         params.callbacks.show_menus = self._menus
         params.callbacks.show_status = self._status
         params.callbacks.show_gui = self._gui
+        params.callbacks.custom_background = self._background
         params.callbacks.before_swap = self._capture
         if self.tests is not None:
             params.callbacks.register_tests = lambda: self.tests and self.tests(self)
@@ -289,6 +290,13 @@ class Window:
     def _dropped(self, window: object, paths: list[str]) -> None:
         for path in paths:
             self.actions.add_file(Path(path))
+
+    def _background(self) -> None:
+        """What lies behind ImGui's panels."""
+        if self.viewport is None or self.view is None:
+            return
+        self.viewport.context.screen.clear(GROUND.x, GROUND.y, GROUND.z, 1.0)
+        self.view.draw_behind()
 
     def _capture(self) -> None:
         """A picture of the whole window, where one was asked for."""

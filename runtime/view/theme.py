@@ -45,16 +45,20 @@ def _accent(alpha: float) -> ImVec4:
     return ImVec4(ACCENT.x, ACCENT.y, ACCENT.z, alpha)
 
 
+def in_main_dock() -> bool:
+    """Whether the window that is being drawn has its place among the others, and does not float."""
+    return bool(imgui.internal.get_current_window().root_window_dock_tree.name.startswith(DOCK))
+
+
 def clear_ground() -> None:
     """The ground of the window that is being drawn, where it floats.
 
     Docked windows have none: what the frame is cleared to shows through. ImGui would paint it twice over, once for the dock and once for the
     window, which cost a software renderer almost half of a frame.
     """
-    window = imgui.internal.get_current_window()
-    if window.root_window_dock_tree.name.startswith(DOCK):
+    if in_main_dock():
         return
-    inner = window.inner_rect
+    inner = imgui.internal.get_current_window().inner_rect
     imgui.get_window_draw_list().add_rect_filled(inner.min, inner.max, rgba(GROUND))
 
 

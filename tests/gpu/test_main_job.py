@@ -36,6 +36,9 @@ OUTSIDE = 0.15
 CUDA_32 = 1e-4
 """Relative; sums over tiles are atomic additions in any order."""
 ON_CARD = "cuda"
+A_FRAME = 1000 / 60
+"""Milliseconds."""
+FRAMES = 240
 
 
 def _wait() -> None:
@@ -327,3 +330,49 @@ def test_the_two_ways_of_the_blobs_into_opengl(row: Row) -> None:
     assert np.allclose(shown, packed, atol=1e-6)
     renderer.release()
     context.release()
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_a_frame_of_the_window_with_a_million_blobs(row: Row) -> None:
+    """The object turns under a hand while the optimizer makes eight states a second: what the window's thread draws in a frame.
+
+    Without a display, so that it can be measured where there is none; ImGui's panels come on top (`python benchmarks/window.py --gpu`).
+    """
+    pytest.importorskip("moderngl", reason="moderngl is not installed")
+    import moderngl
+
+    from interactive3d.runtime.scene.camera import Camera
+    from interactive3d.runtime.view.viewport import Engine, Frame, Viewport
+
+    try:
+        context = moderngl.create_context(standalone=True, backend="egl")
+    except Exception as error:
+        row("a frame with a million blobs", f"no OpenGL here: {str(error)[:100]}", "16.7 ms")
+        pytest.skip(f"no OpenGL here: {error}")
+    blobs = many_blobs(1_000_000, ON_CARD)
+    states = [blobs.with_columns({"mean": size * blobs.mean}) for size in (0.24, 0.25)]
+    viewport = Viewport(context, Engine.OPENGL)
+    frames = []
+    for number in range(FRAMES):
+        camera = Camera.orbit(1.5 * number, 15.0)
+        state = states[number // 8 % 2]
+        started = time.perf_counter()
+        viewport.show(Frame(model=state, camera=camera, width=1280, height=720, moving=True, following=True))
+        context.finish()
+        frames.append(1000 * (time.perf_counter() - started))
+        time.sleep(max(0.0, (A_FRAME - frames[-1]) / 1000))
+    shown, carried = viewport.shown_camera, viewport.carried
+    viewport.close()
+    _, *steady = sorted(frames[FRAMES // 4 :])
+    median, worst = steady[len(steady) // 2], steady[int(0.99 * len(steady))]
+    row(
+        "a frame with a million blobs, 1280 x 720",
+        f"{median:.1f} ms, 99th percentile {worst:.1f} ms",
+        "16.7 ms (60 fps)",
+    )
+    row("drawn by", f"{context.info['GL_RENDERER']}, blobs {carried}", "")
+    context.release()
+    assert shown is not None
+    if not viewport.software:
+        assert median < A_FRAME

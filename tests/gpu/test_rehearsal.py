@@ -1,5 +1,6 @@
 """The tests that need a GPU, on one that is pretended and with less to do: so that none of them fails there by a slip of the pen."""
 
+import contextlib
 import inspect
 from collections.abc import Iterator
 from types import ModuleType
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from interactive3d.kernels import _library, gsplat_backend, splat_raster, tinycudann_backend
+from interactive3d.runtime.view.latest import Latest
 from tests.gpu import main_job, test_main_job
 from tests.gpu.conftest import table
 from tests.gpu.pretend_cuda import PretendCuda, pretended_kernels
@@ -36,6 +38,13 @@ def functions() -> list[Any]:
             for v in values:
                 found.append(pytest.param(function, v, id="-".join(map(str, (name, *v.values()))), marks=slow))
     return found
+
+
+class AtOnce(Latest):
+    """Does its work in the caller's thread: the pretence ends where another one begins."""
+
+    def request(self, job: Any) -> None:
+        self._result = self.work(job)
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +77,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(
         main_job, "measure", lambda g, device, **_: measure(g, device, blobs=60, side=16, batch=1, steps=2, warm=1)
     )
+    monkeypatch.setattr(m, "FRAMES", 20)
+    with contextlib.suppress(ImportError):  # the window's packages
+        monkeypatch.setattr("interactive3d.runtime.view.viewport.Latest", AtOnce)
     monkeypatch.setattr(m, "OUTSIDE", 1.0)
     monkeypatch.setattr(m, "STEP_MS", float("inf"))
     monkeypatch.setattr(pytest, "importorskip", lambda name, **_: None)

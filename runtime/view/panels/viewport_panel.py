@@ -17,7 +17,7 @@ from interactive3d.runtime.view.regions import Region
 from interactive3d.runtime.view.scene_view import pick
 from interactive3d.runtime.view.selecting import Combine
 from interactive3d.runtime.view.studio import Studio
-from interactive3d.runtime.view.theme import ACCENT, px, rgba
+from interactive3d.runtime.view.theme import ACCENT, in_main_dock, px, rgba
 from interactive3d.runtime.view.viewport import Frame, Viewport
 
 gizmo = imguizmo.im_guizmo
@@ -60,6 +60,7 @@ class ViewportPanel:
         self.size = (640, 480)
         self.hovered = False
         self.moving = False
+        self._behind = False
         self._gizmo_matrix: np.ndarray | None = None
         self._gizmo_has_mouse = False
         self._gizmo_pivot: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -97,7 +98,10 @@ class ViewportPanel:
         self.viewport.context.screen.use()
         low, high = ImVec2(*self.origin), ImVec2(self.origin[0] + self.size[0], self.origin[1] + self.size[1])
         paint = imgui.get_window_draw_list()
-        paint.add_image(imgui.ImTextureRef(texture.glo), low, high)
+        # Nothing of the other panels lies behind this one where it has its place among them.
+        self._behind = self.viewport.software and in_main_dock()
+        if not self._behind:
+            paint.add_image(imgui.ImTextureRef(texture.glo), low, high)
         self._gizmo_has_mouse = self._gizmo()
         self.card.overlay(paint, self.projection, self.origin)
         self._ink(paint)
@@ -105,6 +109,15 @@ class ViewportPanel:
         draw_hints(self.studio, paint, self.origin, self.size)
         draw_toolbar(self.studio, self.origin, self.size)
         self.card.draw(self.origin, self.size)
+
+    def draw_behind(self) -> None:
+        """Lay the picture on the screen, before ImGui's panels come over it, where ``draw`` has left that to be done."""
+        if self._behind:
+            self._behind = False
+            io = imgui.get_io()
+            fine = max(io.display_framebuffer_scale.x, 1.0)
+            low = round(fine * io.display_size.y) - round(fine * self.origin[1]) - round(fine * self.size[1])
+            self.viewport.lay_on_screen((round(fine * self.origin[0]), low))
 
     # -- the mouse ------------------------------------------------------------------------------------------------------
     def _point(self) -> tuple[float, float]:
