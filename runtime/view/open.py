@@ -169,14 +169,14 @@ def still_session(path: Path, device: str = "cpu") -> "Session":
 
     found = _scene_file(path)
     settle_segmenter(found.parent, device)
-    field = None
+    field, step = None, 0
     if found.suffix == ".safetensors" and is_field_file(found):
         field = FieldState(field=load_field(found, device))
         model = cell_blobs(field.field)
     elif found.suffix == ".safetensors":
         # A checkpoint of stage II holds the field too.
         seen = load_state(found, device)[0]
-        model, field = seen.model, seen.field
+        model, field, step = seen.model, seen.field, seen.step
     else:
         model = load_blobs(found).to(device)
     # No steps, so the guidance is never asked.
@@ -185,11 +185,11 @@ def still_session(path: Path, device: str = "cpu") -> "Session":
         prompt="",
         negative="",
         seed=0,
-        steps=0,
+        steps=step,
         folder=found.parent,
         load_blobs=load_blobs,
     )
-    return Session(trainer, (), RunState(step=0, model=model, settings=Settings(), field=field))
+    return Session(trainer, (), RunState(step=step, model=model, settings=Settings(), field=field))
 
 
 def cell_blobs(field: "HashGridField") -> "GaussianModel":
@@ -215,17 +215,16 @@ def cell_blobs(field: "HashGridField") -> "GaussianModel":
 
 
 def _scene_file(path: Path) -> Path:
-    """The file itself, or what a run's folder holds: its splats, else its newest checkpoint."""
+    """The file itself, or what a run's folder holds: its newest checkpoint, which knows the field and what is named, else its splats."""
     if not path.is_dir():
         return path
-    splats = path / "splats.ply"
-    if splats.is_file():
-        return splats
-    checkpoints = sorted((path / "checkpoints").glob("*.safetensors"), key=lambda p: p.stat().st_mtime)
-    if not checkpoints:
-        from interactive3d.runtime.output.problems import FileProblem
+    from interactive3d.runtime.output.checkpoints import newest_whole
+    from interactive3d.runtime.output.problems import FileProblem
 
+    newest = newest_whole(path / "checkpoints").path
+    splats = path / "splats.ply"
+    if newest is None and not splats.is_file():
         raise FileProblem(
             path, "holds neither splats.ply nor a checkpoint", "give a splat file, a mesh or a run's folder"
         )
-    return checkpoints[-1]
+    return splats if newest is None else newest

@@ -104,6 +104,22 @@ def test_a_field_file_is_opened_as_a_field(context, tmp_path: Path, small_field)
     assert state.field is not None and state.field.field.params.equal(small_field.params)
 
 
+def test_a_runs_folder_is_opened_as_it_ended(tmp_path: Path, small_field, red_ball):
+    from interactive3d.runtime.engine.snapshots import save_state
+    from interactive3d.runtime.engine.stage2 import FieldState
+    from interactive3d.runtime.engine.state import RunState
+    from interactive3d.runtime.output.splat_files import write_splats
+    from interactive3d.runtime.settings import Settings
+
+    write_splats(red_ball, tmp_path / "splats.ply")
+    assert still_session(tmp_path).latest().field is None
+    (tmp_path / "checkpoints").mkdir()
+    state = RunState(step=40, model=red_ball, settings=Settings(), field=FieldState(field=small_field))
+    save_state(tmp_path / "checkpoints" / "step-00000040.safetensors", state, "digest", {})
+    session = still_session(tmp_path)
+    assert session.latest().field is not None and session.latest().step == 40 and session.finished
+
+
 @pytest.fixture(scope="module")
 def small_field():
     from interactive3d.kernels.hash_grid import GridLayout
