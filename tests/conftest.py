@@ -1,6 +1,6 @@
 """Small scenes that many tests share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -34,6 +34,15 @@ def ball(
 def make_ball() -> Callable[..., GaussianModel]:
     """The function `ball`, for tests that need several."""
     return ball
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Tiny tensors are quicker on one thread, by far where the machine does other things."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -279,6 +279,17 @@ def test_encoding_against_tinycudann_in_time(row: Row) -> None:
 # -- the window --------------------------------------------------------------------------------------------------------
 
 
+def opengl(row: Row, what: str, bar: str) -> Any:
+    """OpenGL without a display; where there is none the row says so, and the test is skipped."""
+    import moderngl
+
+    try:
+        return moderngl.create_context(standalone=True, backend="egl")
+    except Exception as error:
+        row(what, f"no OpenGL here: {str(error)[:100]}", bar)
+        pytest.skip(f"no OpenGL here: {error}")
+
+
 def many_blobs(count: int, device: str) -> GaussianModel:
     generator = torch.Generator().manual_seed(0)
     columns = {
@@ -308,17 +319,12 @@ def test_the_way_of_the_blobs_to_the_window(row: Row) -> None:
 def test_the_two_ways_of_the_blobs_into_opengl(row: Row) -> None:
     """A million blobs into OpenGL's texture: from CUDA on the card, or through page-locked memory. The window chooses in the same way."""
     pytest.importorskip("moderngl", reason="moderngl is not installed")
-    import moderngl
     import numpy as np
 
     from interactive3d.runtime.view.programs import Programs
     from interactive3d.runtime.view.splats import SplatRenderer
 
-    try:
-        context = moderngl.create_context(standalone=True, backend="egl")
-    except Exception as error:
-        row("a million blobs into OpenGL", f"no OpenGL here: {str(error)[:100]}", "the quicker way")
-        pytest.skip(f"no OpenGL here: {error}")
+    context = opengl(row, "a million blobs into OpenGL", "the quicker way")
     blobs = many_blobs(1_000_000, ON_CARD)
     whole = seconds_of(lambda: pack(blobs), 3)
     packed = pack(blobs)
@@ -340,16 +346,10 @@ def test_a_frame_of_the_window_with_a_million_blobs(row: Row) -> None:
     Without a display, so that it can be measured where there is none; ImGui's panels come on top (`python benchmarks/window.py --gpu`).
     """
     pytest.importorskip("moderngl", reason="moderngl is not installed")
-    import moderngl
-
     from interactive3d.runtime.scene.camera import Camera
     from interactive3d.runtime.view.viewport import Engine, Frame, Viewport
 
-    try:
-        context = moderngl.create_context(standalone=True, backend="egl")
-    except Exception as error:
-        row("a frame with a million blobs", f"no OpenGL here: {str(error)[:100]}", "16.7 ms")
-        pytest.skip(f"no OpenGL here: {error}")
+    context = opengl(row, "a frame with a million blobs", "16.7 ms")
     blobs = many_blobs(1_000_000, ON_CARD)
     states = [blobs.with_columns({"mean": size * blobs.mean}) for size in (0.24, 0.25)]
     viewport = Viewport(context, Engine.OPENGL)

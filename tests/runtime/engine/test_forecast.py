@@ -1,11 +1,10 @@
 """Plans: the timeline without the run, and how near it comes to the run."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from click.testing import CliRunner
 
 from interactive3d.runtime.cli import main
@@ -40,13 +39,7 @@ at end record turntable "t.mp4" seconds 1 size 64
 """
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny tensors are quicker on one thread, by far where the machine does other things."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

@@ -3,11 +3,10 @@
 import dataclasses
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from interactive3d.dsl import format_program, load, loads
 from interactive3d.dsl.operations import AllPart, Move, Paint, ShapePart, Sphere
@@ -47,13 +46,7 @@ gesture wiggle(angle: angle = 10 deg) {
 """
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny tensors are quicker on one thread, by far where the machine does other things."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import torch
 
 from interactive3d.runtime.engine.replay import read_record, replay_digest
 from interactive3d.runtime.engine.run import Report, Run
@@ -40,13 +39,7 @@ at step 50 rotate parts.top by 30 deg about y
 """
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny tensors are quicker on one thread, by far where the machine does other things."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

@@ -31,13 +31,7 @@ ROUND_OFF = 1e-5  # float32 arithmetic on values of order one
 GRADIENT_ROUND_OFF = 1e-3  # relative; central difference of a float32 sum over 12 288 values
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tiny tensors: a second thread only waits, and on a busy machine for long."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def tiny_networks() -> Networks:
