@@ -112,7 +112,8 @@ class Run:
         self.splices: list[Splice] = []
         self._given = Given(seed=seed, overrides=overrides)
         self._stopping = False
-        self._written: RunState | None = None
+        self._written: RunState | None = None  # as results
+        self._kept: RunState | None = None  # as a checkpoint
         guidance = make_guidance(
             program.guidance, Path(program.folder), device, first_settings(program.settings), self.report.message
         )
@@ -178,8 +179,8 @@ class Run:
                     self._finish(state)
                 else:
                     self._save(state, None)
-            except BaseException:
-                self._save_what_was_reached()
+            except BaseException as error:
+                self._save_what_was_reached(error)
                 raise
             finally:
                 self.metrics.close()
@@ -381,19 +382,20 @@ class Run:
         file = f"{name}-{snapshot_name(state.step)}" if name else snapshot_name(state.step)
         record = {"seconds": self.seconds(), "splices": [dataclasses.asdict(s) for s in self.splices]}
         save_state(self.folder.checkpoints / file, state, self.program_digest, record)
+        self._kept = state
         return f"checkpoints/{file}"
 
-    def _save_what_was_reached(self) -> None:
-        """After an error: a run that ends by it loses nothing. What stands in the way of saving is not what went wrong first."""
+    def _save_what_was_reached(self, error: BaseException) -> None:
+        """A run that ends by an error loses nothing. What stands in the way of saving is not what went wrong first."""
         state = self.session.latest()
-        kept = snapshots(self.folder.checkpoints)
-        if state is self._written or (kept and step_of(kept[-1]) == state.step):
+        if state is self._kept:
             return
         with contextlib.suppress(Exception):
             self._save(state, None)
-            self.report.message(
-                f"what was reached, step {state.step}, is in {self.folder.path}; --resume goes on from it"
-            )
+            if not isinstance(error, OperationRefused):  # which the same script would meet again
+                self.report.message(
+                    f"what was reached, step {state.step}, is in {self.folder.path}; --resume goes on from it"
+                )
 
     # -- the end --------------------------------------------------------------------------------------------------------
     def _finish(self, state: RunState) -> None:

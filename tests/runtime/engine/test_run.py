@@ -223,6 +223,24 @@ def test_an_error_loses_nothing_of_what_was_reached(script: Path, tmp_path: Path
     assert started(script, tmp_path / "out", resume=True).go().digest == started(script, tmp_path / "again").go().digest
 
 
+def test_what_was_done_at_a_kept_step_is_saved_by_an_error_too(script: Path, tmp_path: Path) -> None:
+    """A window that breaks while the run is paused at a checkpoint, after a gesture."""
+    run = started(script, tmp_path / "out")
+
+    def window(session: Session) -> bool:
+        session.advance(20)
+        session.submit(Remove(part=NamedPart(name="second")))
+        session.advance(0)
+        raise RuntimeError("the window broke")
+
+    with pytest.raises(RuntimeError, match="broke"):
+        run.go(window)
+    left = run.session.latest()
+    again = started(script, tmp_path / "out", resume=True)
+    again.metrics.close()
+    assert len(left.model) < 200 and again.session.latest().model.mean.equal(left.model.mean)
+
+
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), MemoryError()])
 def test_memory_that_runs_out_is_one_message(error: Exception) -> None:
     @mendable
