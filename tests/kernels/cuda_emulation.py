@@ -1,95 +1,73 @@
-"""CUDA sources compiled for the CPU, thread after thread, so that their arithmetic and their binding can be tested without a GPU.
+"""CUDA sources compiled for the CPU, so that they can be run where there is no GPU.
 
-Launches become loops, atomic additions plain ones, and sums over a warp are left to the additions. What it cannot show: races,
-launch limits, speed.
+`cuda_on_cpu/` stands in for CUDA's headers, for cub's and for those of torch's CUDA half: barriers, shared memory and exchanges within a warp
+work, and threads take turns in an order that is drawn anew, so a missing barrier shows. What it cannot show: races between two barriers
+of one warp, launch limits, how the card rounds, speed.
 """
 
+import ctypes
 import re
 import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from interactive3d.kernels import _build
 
-NAMESPACE = "i3d_emulated"
-
-_RUNTIME = """
-#pragma once
-#include <cmath>
-#include <cstdint>
-#include <cstring>
-#include <stdexcept>
-#define __global__
-#define __device__
-#define __host__
-struct Place3 { unsigned x = 0, y = 0, z = 0; };
-inline Place3 blockIdx, blockDim, threadIdx;
-using cudaStream_t = void*;
-enum { cudaMemcpyHostToDevice };
-inline int cudaMemcpyAsync(void* to, const void* from, size_t bytes, int, cudaStream_t) {
-    if (bytes) std::memcpy(to, from, bytes);
-    return 0;
-}
-template <class T> void atomicAdd(T* to, T value) { *to += value; }
-template <class T> T __shfl_down_sync(unsigned, T, int) { return T(0); }
-inline bool __any_sync(unsigned, bool) { return true; }
-template <class Kernel> auto emulated(int blocks, int threads, Kernel kernel) {
-    return [=](auto... arguments) {
-        blockDim.x = threads;
-        for (int block = 0; block < blocks; ++block)
-            for (int thread = 0; thread < threads; ++thread) {
-                blockIdx.x = block, threadIdx.x = thread;
-                kernel(arguments...);
-            }
-    };
-}
-"""
-_HEADERS = {
-    "cuda_runtime.h": _RUNTIME,
-    "c10/cuda/CUDAException.h": "#define C10_CUDA_CHECK(call) (call)\n#define C10_CUDA_KERNEL_LAUNCH_CHECK()\n",
-    "c10/cuda/CUDAGuard.h": "namespace c10::cuda { struct CUDAGuard { template <class T> explicit CUDAGuard(T) {} }; }\n",
-    "c10/cuda/CUDAStream.h": (
-        "#include <cuda_runtime.h>\nnamespace c10::cuda { struct CUDAStream { cudaStream_t stream() const { return nullptr; } };\n"
-        "inline CUDAStream getCurrentCUDAStream(int) { return {}; } }\n"
-    ),
-}
+HEADERS = Path(__file__).parent / "cuda_on_cpu"
+_LAUNCH = re.compile(r"(\w+(?:<\w+>)?)<<<(.+?), (dim3\([^)]*\)|\w+), 0, stream>>>\(")
 
 
-def build(sources: tuple[str, ...], folder: Path) -> None:
-    """Compile the sources of a CUDA kernel and load their operators into torch's namespace `i3d_emulated`.
+@dataclass(frozen=True)
+class Emulated:
+    """The operators of a CUDA kernel, on CPU tensors."""
+
+    operators: Any
+    set_order: Callable[[int], None]
+    """Draws the order of the threads anew."""
+
+
+def build(name: str, sources: tuple[str, ...], folder: Path) -> Emulated:
+    """Compile the sources of a CUDA kernel and load their operators into torch's namespace `i3d_emulated_<name>`.
 
     Raises:
         BuildError: the compiler refuses; the message says why.
     """
-    for name, text in _HEADERS.items():
-        path = folder / "fake" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
     torch_folder = Path(torch.__file__).parent
-    includes = [folder / "fake", _build.SOURCES, _build.SOURCES / "cuda", torch_folder / "include"]
-    files = []
+    includes = [HEADERS, _build.SOURCES, _build.SOURCES / "cuda", torch_folder / "include"]
+    command = [_build.find_compiler(), "-O1", "-std=c++20", "-fPIC", "-fpermissive", "-w", "-march=native"]
+    # The fibers change stacks, which the checks of longjmp take for an error.
+    command += ["-U_FORTIFY_SOURCE", f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"]
+    command += [part for path in includes for part in ("-I", str(path))]
+    namespace, objects, jobs = f"i3d_emulated_{name}", [], []
     for source in sources:
         path = folder / (Path(source).stem + "_emulated.cpp")
-        path.write_text(_for_cpu((_build.SOURCES / source).read_text()))
-        files.append(str(path))
-    command = [_build.find_compiler(), "-O1", "-std=c++20", "-fPIC", "-shared", "-fpermissive", "-w", "-march=native"]
-    command += [f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"]
-    command += [part for path in includes for part in ("-I", str(path))]
-    library = folder / "emulated.so"
-    command += [*files, f"-L{torch_folder / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10", "-o", str(library)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise _build.BuildError(done.stderr[-3000:])
+        path.write_text(_for_cpu((_build.SOURCES / source).read_text(), namespace))
+        objects.append(str(path.with_suffix(".o")))
+        jobs.append([*command, "-c", str(path), "-o", objects[-1]])
+    library = folder / f"{namespace}.so"
+    link = [command[0], "-shared", *objects, f"-L{torch_folder / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10"]
+    for job in (*jobs, [*link, "-o", str(library)]):
+        done = subprocess.run(job, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise _build.BuildError(done.stderr[-3000:])
     torch.ops.load_library(str(library))
+    return Emulated(getattr(torch.ops, namespace), ctypes.CDLL(str(library)).cuda_on_cpu_set_order)
 
 
-def _for_cpu(text: str) -> str:
-    text = re.sub(
-        r"(\w+)<<<(.+?), (\w+), 0, stream>>>\(",
-        r"emulated(\2, \3, [](auto... arguments) { \1(arguments...); })(",
+def _for_cpu(text: str, namespace: str) -> str:
+    """Launches become calls that run the grid's blocks one after the other; the operators get a namespace of their own."""
+    text = _LAUNCH.sub(
+        r"([&](dim3 grid, dim3 block) { return [=](auto... arguments) { "
+        r"cuda_on_cpu::launch(grid, block, [=] { \1(arguments...); }); }; })(\2, \3)(",
         text,
     )
-    text = text.replace("threadIdx.x % 32 == 0 && value != 0", "value != 0")
-    text = re.sub(r"TORCH_LIBRARY_IMPL\(i3d, CUDA, m\)", f"TORCH_LIBRARY({NAMESPACE}, m)", text)
-    return re.sub(r"m\.impl\(", "m.def(", text)
+    assert "<<<" not in text, "a launch that is written in another way"
+    text = re.sub(r"TORCH_LIBRARY_IMPL\(i3d, CUDA, m\)", f"TORCH_LIBRARY({namespace}, m)", text)
+    text = re.sub(r"m\.impl\(", "m.def(", text)
+    if f"TORCH_LIBRARY({namespace}" in text:
+        text += '\nextern "C" void cuda_on_cpu_set_order(uint64_t seed) { cuda_on_cpu::set_order(seed); }\n'
+    return text
