@@ -209,12 +209,14 @@ def _forward_fake(
 ) -> tuple[Tensor, ...]:
     c, n = viewmats.shape[0], means.shape[0]
     picture = [means.new_empty(c, height, width) for _ in range(3)]
+    # On CUDA the tiles' lists are kept, which are as long as they turn out to be.
+    order = (torch.library.get_ctx().new_dynamic_size(),) if means.is_cuda else (c, n)
     return (
         means.new_empty(c, height, width, 3),
         *picture,
         means.new_empty((c, height, width), dtype=torch.int32),
         means.new_empty(c, n, SPLAT_FIELDS),
-        means.new_empty((c, n), dtype=torch.int32),
+        means.new_empty(order, dtype=torch.int32),
     )
 
 

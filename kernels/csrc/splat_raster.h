@@ -25,7 +25,7 @@ struct SplatSaved {
     R* transmittance;  // (c, h, w)
     int32_t* last;     // (c, h, w): how many of the tile's blobs, nearest first, this pixel saw
     R* splats;         // (c, n, SPLAT_FIELDS)
-    int32_t* order;    // (c, n): blobs that are drawn, nearest first, then -1
+    int32_t* order;    // (c, n): blobs that are drawn, nearest first, then -1; on CUDA see splat_raster_cuda.h
 };
 
 template <class R>

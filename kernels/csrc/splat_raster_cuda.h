@@ -19,10 +19,12 @@ struct DeviceMemory {
     }
 };
 
-// `order` and `last` mean what they mean on the CPU, but for tiles of 16 x 16; `order` is filled with -1. Throw
-// std::runtime_error with CUDA's message. Sums over tiles are atomic: gradients differ in rounding from run to run.
+// `last` means what it means on the CPU, but for tiles of 16 x 16. `order` holds where each tile's splats begin (tiles + 1),
+// then the splats of all tiles, nearest first; the forward pass takes it from `kept`, once. Throw std::runtime_error with
+// CUDA's message. Sums over tiles are atomic: gradients differ in rounding from run to run.
 template <class R>
-void splat_forward_cuda(const SplatInputs<R>&, const SplatPictures<R>&, const SplatSaved<R>&, DeviceMemory, cudaStream_t);
+void splat_forward_cuda(const SplatInputs<R>&, const SplatPictures<R>&, const SplatSaved<R>&, DeviceMemory memory,
+                        DeviceMemory kept, cudaStream_t);
 template <class R>
 void splat_backward_cuda(const SplatInputs<R>&, const SplatPictureGrads<R>&, const SplatSaved<R>&, const SplatGrads<R>&,
                          DeviceMemory, cudaStream_t);

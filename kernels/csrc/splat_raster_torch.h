@@ -1,5 +1,5 @@
 // The splat rasterizer's operators for torch, on any device: unpacks tensors and allocates results. `Launch` is a class
-// with static functions forward and backward that take what splat_raster.h names.
+// with static functions forward, which makes the tensor `order` as well, and backward; they take what splat_raster.h names.
 #pragma once
 
 #include "splat_raster.h"
@@ -57,12 +57,12 @@ Seven forward(const Tensor& means, const Tensor& scales, const Tensor& rotations
     const auto whole = options.dtype(at::kInt);
     Tensor color = at::empty({c, height, width, 3}, options), alpha = at::empty({c, height, width}, options);
     Tensor depth = at::empty_like(alpha), transmittance = at::empty_like(alpha);
-    Tensor last = at::empty({c, height, width}, whole), order = at::empty({c, n}, whole);
+    Tensor last = at::empty({c, height, width}, whole), order = at::empty({0}, whole);
     Tensor splats = at::empty({c, n, SPLAT_FIELDS}, options);
     torch_glue::for_type(means, [&](auto zero) {
         using R = decltype(zero);
         Launch::template forward<R>(in.view<R>(), {pointer<R>(color), pointer<R>(alpha), pointer<R>(depth)},
-                                    saved_view<R>(transmittance, last, splats, order), means);
+                                    saved_view<R>(transmittance, last, splats, order), order);
     });
     return {color, alpha, depth, transmittance, last, splats, order};
 }

@@ -35,7 +35,7 @@ COUNTS = {"nonzero", "masked_select", "unique", "_unique2", "unique_dim", "binco
 """The size of the result, or a check of the input, is read by the processor."""
 CHECKED = {"_linalg_svd", "_linalg_eigh", "linalg_inv_ex", "_linalg_det", "linalg_lu_factor_ex", "_linalg_solve_ex"}
 """cuSOLVER's calls, whose status is read."""
-COUNTED_KERNELS = {"splat_raster_forward", "splat_raster_backward", "march_rays"}
+COUNTED_KERNELS = {"splat_raster_forward", "march_rays"}
 """Our own kernels that read a count from the device (csrc/cuda)."""
 BOXED_KERNELS = {"field_network", "field_network_backward", "hash_refine", "hash_refine_backward", "render_rays"}
 """Our own kernels that read a grid's box from the device (csrc/cuda/field_torch.cpp)."""

@@ -203,7 +203,6 @@ def test_the_judge(card: PretendCuda) -> None:
 STEP = {
     "runtime/engine/trainer.py _trainable": 1,  # whether any blob is frozen: nothing is under way yet
     "kernels/splat_raster.py rasterize": 1,  # how many pairs of blob and tile there are
-    "kernels/splat_raster.py _backward": 1,
     "runtime/engine/trainer.py _step": 1,  # how far the blobs have moved: the step's end
 }
 """What a step of stage I waits for outside its prior."""

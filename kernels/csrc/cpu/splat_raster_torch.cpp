@@ -7,8 +7,10 @@ namespace {
 
 struct Launch {
     template <class R>
-    static void forward(const i3d::SplatInputs<R>& in, const i3d::SplatPictures<R>& out, const i3d::SplatSaved<R>& saved,
-                        const at::Tensor&) {
+    static void forward(const i3d::SplatInputs<R>& in, const i3d::SplatPictures<R>& out, i3d::SplatSaved<R> saved,
+                        at::Tensor& order) {
+        order = at::empty({in.cameras, in.blobs}, order.options());
+        saved.order = order.data_ptr<int32_t>();
         i3d::splat_forward_cpu<R>(in, out, saved, torch_cpu::parallel());
     }
     template <class R>

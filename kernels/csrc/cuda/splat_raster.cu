@@ -17,8 +17,9 @@ constexpr int TILE_PIXELS = TILE * TILE;
 constexpr int WARP = 32;
 constexpr int THREADS = 256;  // of the kernels with a thread per blob
 constexpr unsigned ALL = 0xffffffffu;
-// Fields that compositing needs; they come first in a splat's row.
-constexpr int BLOB_FIELDS = DEPTH + 1;
+// Fields that compositing needs come first in a splat's row, and are read four at a time.
+constexpr int QUADS = 3;
+static_assert(DEPTH < 4 * QUADS && SPLAT_FIELDS % 4 == 0);
 
 void check(cudaError_t error, const char* what) {
     if (error != cudaSuccess) throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(error));
@@ -51,6 +52,16 @@ Job<R> job_of(const SplatInputs<R>& in) {
     return {in, columns, rows, log_two(R(in.alpha_min))};
 }
 
+template <class R>
+struct alignas(16) Quad {
+    R at[4];
+};
+// The quad in which a field lies, and its place there.
+template <class R>
+__device__ R field(const Quad<R>* row, int index) {
+    return row[index / 4].at[index % 4];
+}
+
 __device__ uint32_t depth_bits(float depth) { return __float_as_uint(depth); }  // positive floats sort as their bits do
 __device__ uint32_t depth_bits(double depth) { return __float_as_uint(float(depth)); }
 
@@ -70,23 +81,6 @@ __global__ void project_kernel(Job<R> job, R* splats, int64_t* pairs) {
     int64_t count = 0;
     if (out[RADIUS_X] >= R(0)) {
         const Cover<R, TILE, TILE> cover(out, int(job.in.width), int(job.in.height), job.log_alpha_min);
-        for (int row = cover.first_row; row < cover.end_row; ++row) {
-            int begin, end;
-            cover.columns(row, begin, end);
-            if (end >= begin) count += end - begin + 1;
-        }
-    }
-    pairs[index] = count;
-}
-
-template <class R>
-__global__ void count_kernel(Job<R> job, const R* splats, int64_t* pairs) {
-    const int64_t index = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (index >= job.splats()) return;
-    const R* s = splats + index * SPLAT_FIELDS;
-    int64_t count = 0;
-    if (s[RADIUS_X] >= R(0)) {
-        const Cover<R, TILE, TILE> cover(s, int(job.in.width), int(job.in.height), job.log_alpha_min);
         for (int row = cover.first_row; row < cover.end_row; ++row) {
             int begin, end;
             cover.columns(row, begin, end);
@@ -116,13 +110,15 @@ __global__ void list_kernel(Job<R> job, const R* splats, const int64_t* ends, ui
     }
 }
 
-// starts[tile] and starts[tile + 1] enclose a tile's pairs.
-__global__ void starts_kernel(const uint64_t* keys, int64_t pairs, int64_t tiles, int64_t* starts) {
+// starts[tile] and starts[tile + 1] enclose a tile's pairs. Keeps the sorted values.
+__global__ void starts_kernel(const uint64_t* keys, const int32_t* values, int64_t pairs, int64_t tiles, int32_t* starts,
+                              int32_t* kept) {
     const int64_t index = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
     if (index > pairs) return;
+    if (index < pairs) kept[index] = values[index];
     const int64_t before = index == 0 ? -1 : int64_t(keys[index - 1] >> 32);
     const int64_t here = index == pairs ? tiles : int64_t(keys[index] >> 32);
-    for (int64_t tile = before + 1; tile <= here; ++tile) starts[tile] = index;
+    for (int64_t tile = before + 1; tile <= here; ++tile) starts[tile] = int32_t(index);
 }
 
 template <class R>
@@ -173,34 +169,38 @@ __device__ PixelPlace place(const Job<R>& job) {
 
 // log2(alpha) of a blob at a pixel; u and dy are the distances to its ridge and centre.
 template <class R>
-__device__ R log_alpha_at(const R* blob, R x, R y, R& u, R& dy) {
-    dy = y - blob[MEAN_Y];
-    u = x - blob[MEAN_X] - blob[SLOPE] * dy;
-    return blob[K] * u * u + (blob[Q] * dy * dy + blob[HEIGHT]);
+__device__ R log_alpha_at(const Quad<R>* blob, R x, R y, R& u, R& dy) {
+    dy = y - field(blob, MEAN_Y);
+    u = x - field(blob, MEAN_X) - field(blob, SLOPE) * dy;
+    return field(blob, K) * u * u + (field(blob, Q) * dy * dy + field(blob, HEIGHT));
+}
+
+template <class R>
+__device__ void fetch(const R* splats, int32_t index, Quad<R>* to) {
+    const Quad<R>* from = reinterpret_cast<const Quad<R>*>(splats + int64_t(index) * SPLAT_FIELDS);
+    for (int q = 0; q < QUADS; ++q) to[q] = from[q];
 }
 
 template <class R>
 __global__ void __launch_bounds__(TILE_PIXELS)
-forward_kernel(Job<R> job, const R* splats, const int32_t* values, const int64_t* starts, SplatPictures<R> out, R* transmittance,
+forward_kernel(Job<R> job, const R* splats, const int32_t* values, const int32_t* starts, SplatPictures<R> out, R* transmittance,
                int32_t* last, R transmittance_min) {
-    __shared__ R batch[TILE_PIXELS][BLOB_FIELDS];
+    __shared__ Quad<R> batch[TILE_PIXELS][QUADS];
     const PixelPlace p = place(job);
     const int thread = threadIdx.y * TILE + threadIdx.x;
     const int64_t start = starts[p.tile];
-    const int count = int(starts[p.tile + 1] - start);
+    const int count = starts[p.tile + 1] - starts[p.tile];
     const R x = R(p.x) + R(0.5), y = R(p.y) + R(0.5);
     R t = R(1), color[3] = {R(0), R(0), R(0)}, depth = R(0);
     bool done = !p.inside;
     int seen = count;
     for (int base = 0; base < count; base += TILE_PIXELS) {
         if (__syncthreads_count(done) == TILE_PIXELS) break;
-        if (base + thread < count)
-            for (int f = 0; f < BLOB_FIELDS; ++f)
-                batch[thread][f] = splats[int64_t(values[start + base + thread]) * SPLAT_FIELDS + f];
+        if (base + thread < count) fetch(splats, values[start + base + thread], batch[thread]);
         __syncthreads();
         const int size = min(TILE_PIXELS, count - base);
         for (int k = 0; k < size && !done; ++k) {
-            const R* blob = batch[k];
+            const Quad<R>* blob = batch[k];
             R u, dy;
             const R log_alpha = log_alpha_at(blob, x, y, u, dy);
             if (log_alpha < job.log_alpha_min) continue;
@@ -212,8 +212,8 @@ forward_kernel(Job<R> job, const R* splats, const int32_t* values, const int64_t
                 break;
             }
             t = after;
-            for (int j = 0; j < 3; ++j) color[j] += weight * blob[RED + j];
-            depth += weight * blob[DEPTH];
+            for (int j = 0; j < 3; ++j) color[j] += weight * field(blob, RED + j);
+            depth += weight * field(blob, DEPTH);
         }
     }
     if (!p.inside) return;
@@ -235,16 +235,54 @@ __device__ R warp_sum(R value) {
     return value;
 }
 
+// Sums over the warp of all moments at once: of two lanes that exchange, each goes on with one half of what both have, so
+// that it takes 12 exchanges and not five for each moment. `moment` is the one whose sum this lane ends with, -1 for none.
+struct Share {
+    int moment;
+
+    __device__ explicit Share(int lane) : moment(0) {
+        int count = MOMENT_FIELDS, mine = MOMENT_FIELDS;
+        for (int step = WARP / 2; step > 0; step /= 2) {
+            const int half = (count + 1) / 2;
+            if (lane & step) {
+                moment += half;
+                mine -= half;
+            } else
+                mine = min(mine, half);
+            count = half;
+        }
+        if (mine <= 0) moment = -1;
+    }
+};
+
+template <class R>
+__device__ R warp_sums(R (&sums)[MOMENT_FIELDS], int lane) {
+    int count = MOMENT_FIELDS;
+#pragma unroll
+    for (int step = WARP / 2; step > 0; step /= 2) {
+        const int half = (count + 1) / 2;
+        const bool upper = lane & step;
+#pragma unroll
+        for (int i = 0; i < half; ++i) {
+            const R low = sums[i], high = i + half < count ? sums[i + half] : R(0);
+            sums[i] = (upper ? high : low) + __shfl_xor_sync(ALL, upper ? low : high, step);
+        }
+        count = half;
+    }
+    return sums[0];
+}
+
 template <class R>
 __global__ void __launch_bounds__(TILE_PIXELS)
-backward_kernel(Job<R> job, const R* splats, const int32_t* values, const int64_t* starts, SplatPictureGrads<R> picture,
+backward_kernel(Job<R> job, const R* splats, const int32_t* values, const int32_t* starts, SplatPictureGrads<R> picture,
                 const R* transmittance, const int32_t* last, R* background, R* moments) {
-    __shared__ R batch[TILE_PIXELS][BLOB_FIELDS];
+    __shared__ Quad<R> batch[TILE_PIXELS][QUADS];
     __shared__ int32_t index[TILE_PIXELS];
     __shared__ int deepest;
     const PixelPlace p = place(job);
     const int thread = threadIdx.y * TILE + threadIdx.x;
-    const bool first_lane = thread % WARP == 0;
+    const int lane = thread % WARP;
+    const Share share(lane);
     const R x = R(p.x) + R(0.5), y = R(p.y) + R(0.5);
     R d[3] = {R(0), R(0), R(0)}, d_depth = R(0), through = R(0);
     int seen = 0;
@@ -266,7 +304,7 @@ backward_kernel(Job<R> job, const R* splats, const int32_t* values, const int64_
     if (background != nullptr && !job.in.background_is_picture)
         for (int j = 0; j < 3; ++j) {
             const R sum = warp_sum(p.inside ? state.transmittance * d[j] : R(0));
-            if (first_lane) atomicAdd(background + 3 * int64_t(blockIdx.z) + j, sum);
+            if (lane == 0) atomicAdd(background + 3 * int64_t(blockIdx.z) + j, sum);
         }
 
     if (thread == 0) deepest = 0;
@@ -279,18 +317,19 @@ backward_kernel(Job<R> job, const R* splats, const int32_t* values, const int64_
         __syncthreads();
         if (base + thread < end) {
             index[thread] = values[start + base + thread];
-            for (int f = 0; f < BLOB_FIELDS; ++f) batch[thread][f] = splats[int64_t(index[thread]) * SPLAT_FIELDS + f];
+            fetch(splats, index[thread], batch[thread]);
         }
         __syncthreads();
         for (int k = end - base - 1; k >= 0; --k) {
-            const R* blob = batch[k];
+            const Quad<R>* blob = batch[k];
             R u, dy;
             const R log_alpha = log_alpha_at(blob, x, y, u, dy);
             const bool hit = base + k < seen && log_alpha >= job.log_alpha_min;
             if (!__any_sync(ALL, hit)) continue;
             R sums[MOMENT_FIELDS] = {};
             if (hit) {
-                const R value = d[0] * blob[RED] + d[1] * blob[GREEN] + d[2] * blob[BLUE] + d_depth * blob[DEPTH];
+                const R value = d[0] * field(blob, RED) + d[1] * field(blob, GREEN) + d[2] * field(blob, BLUE) +
+                                d_depth * field(blob, DEPTH);
                 R weight;
                 const R g = blend_backward<R>(log_alpha, true, value, state, weight);
                 sums[G] = g;
@@ -302,11 +341,8 @@ backward_kernel(Job<R> job, const R* splats, const int32_t* values, const int64_
                 for (int j = 0; j < 3; ++j) sums[GRAD_RED + j] = weight * d[j];
                 sums[GRAD_DEPTH] = weight * d_depth;
             }
-            R* to = moments + int64_t(index[k]) * MOMENT_FIELDS;
-            for (int f = 0; f < MOMENT_FIELDS; ++f) {
-                const R sum = warp_sum(sums[f]);
-                if (first_lane) atomicAdd(to + f, sum);
-            }
+            const R sum = warp_sums(sums, lane);
+            if (share.moment >= 0) atomicAdd(moments + int64_t(index[k]) * MOMENT_FIELDS + share.moment, sum);
         }
     }
 }
@@ -315,14 +351,18 @@ backward_kernel(Job<R> job, const R* splats, const int32_t* values, const int64_
 
 unsigned blocks_for(int64_t threads) { return unsigned((threads + THREADS - 1) / THREADS); }
 
+// What is kept for the backward pass: where each tile's pairs begin, then the splats of all pairs.
 struct Lists {
-    const int32_t* values;
-    const int64_t* starts;
+    int32_t *starts, *values;
+
+    template <class R>
+    Lists(const Job<R>& job, int32_t* kept) : starts(kept), values(kept + job.tiles() + 1) {}
 };
 
 // The pairs of tile and splat, by tile and then nearest first. `pairs` holds the count of each splat.
 template <class R>
-Lists list_pairs(const Job<R>& job, const R* splats, int64_t* pairs, DeviceMemory memory, cudaStream_t stream) {
+int32_t* list_pairs(const Job<R>& job, const R* splats, int64_t* pairs, DeviceMemory memory, DeviceMemory kept,
+                    cudaStream_t stream) {
     int64_t* ends = memory.get<int64_t>(job.splats());
     size_t bytes = 0;
     check(cub::DeviceScan::InclusiveSum(nullptr, bytes, pairs, ends, int(job.splats()), stream), "splat_raster: scan");
@@ -343,10 +383,11 @@ Lists list_pairs(const Job<R>& job, const R* splats, int64_t* pairs, DeviceMemor
     check(cub::DeviceRadixSort::SortPairs(nullptr, bytes, keys, values, int(total), 0, bits, stream), "splat_raster: sort");
     check(cub::DeviceRadixSort::SortPairs(memory.get<char>(bytes), bytes, keys, values, int(total), 0, bits, stream),
           "splat_raster: sort");
-    int64_t* starts = memory.get<int64_t>(job.tiles() + 1);
-    starts_kernel<<<blocks_for(total + 1), THREADS, 0, stream>>>(keys.Current(), total, job.tiles(), starts);
+    const Lists lists(job, kept.get<int32_t>(job.tiles() + 1 + total));
+    starts_kernel<<<blocks_for(total + 1), THREADS, 0, stream>>>(keys.Current(), values.Current(), total, job.tiles(), lists.starts,
+                                                                 lists.values);
     check(cudaGetLastError(), "splat_raster: lists");
-    return {values.Current(), starts};
+    return lists.starts;
 }
 
 template <class R>
@@ -358,20 +399,19 @@ dim3 pixel_grid(const Job<R>& job) {
 
 template <class R>
 void splat_forward_cuda(const SplatInputs<R>& in, const SplatPictures<R>& out, const SplatSaved<R>& saved, DeviceMemory memory,
-                        cudaStream_t stream) {
+                        DeviceMemory kept, cudaStream_t stream) {
     const Job<R> job = job_of(in);
-    Lists lists{nullptr, nullptr};
+    int32_t* order = nullptr;
     if (in.blobs > 0) {
         int64_t* pairs = memory.get<int64_t>(job.splats());
         project_kernel<R><<<blocks_for(job.splats()), THREADS, 0, stream>>>(job, saved.splats, pairs);
         check(cudaGetLastError(), "splat_raster: projection");
-        check(cudaMemsetAsync(saved.order, 0xff, job.splats() * sizeof(int32_t), stream), "splat_raster: order");
-        lists = list_pairs(job, saved.splats, pairs, memory, stream);
+        order = list_pairs(job, saved.splats, pairs, memory, kept, stream);
     } else {
-        int64_t* starts = memory.get<int64_t>(job.tiles() + 1);
-        check(cudaMemsetAsync(starts, 0, (job.tiles() + 1) * sizeof(int64_t), stream), "splat_raster: lists");
-        lists.starts = starts;
+        order = kept.get<int32_t>(job.tiles() + 1);
+        check(cudaMemsetAsync(order, 0, (job.tiles() + 1) * sizeof(int32_t), stream), "splat_raster: lists");
     }
+    const Lists lists(job, order);
     forward_kernel<R><<<pixel_grid(job), dim3(TILE, TILE), 0, stream>>>(
         job, saved.splats, lists.values, lists.starts, out, saved.transmittance, saved.last, R(in.transmittance_min));
     check(cudaGetLastError(), "splat_raster: compositing");
@@ -383,19 +423,10 @@ void splat_backward_cuda(const SplatInputs<R>& in, const SplatPictureGrads<R>& p
     const Job<R> job = job_of(in);
     if (out.background != nullptr && !in.background_is_picture)
         check(cudaMemsetAsync(out.background, 0, 3 * in.cameras * sizeof(R), stream), "splat_raster: background");
-    Lists lists{nullptr, nullptr};
-    R* moments = nullptr;
-    if (in.blobs > 0) {
-        moments = memory.get<R>(job.splats() * MOMENT_FIELDS);
+    R* moments = memory.get<R>(job.splats() * MOMENT_FIELDS);
+    if (in.blobs > 0)
         check(cudaMemsetAsync(moments, 0, job.splats() * MOMENT_FIELDS * sizeof(R), stream), "splat_raster: moments");
-        int64_t* pairs = memory.get<int64_t>(job.splats());
-        count_kernel<R><<<blocks_for(job.splats()), THREADS, 0, stream>>>(job, saved.splats, pairs);
-        lists = list_pairs(job, saved.splats, pairs, memory, stream);
-    } else {
-        int64_t* starts = memory.get<int64_t>(job.tiles() + 1);
-        check(cudaMemsetAsync(starts, 0, (job.tiles() + 1) * sizeof(int64_t), stream), "splat_raster: lists");
-        lists.starts = starts;
-    }
+    const Lists lists(job, saved.order);
     backward_kernel<R><<<pixel_grid(job), dim3(TILE, TILE), 0, stream>>>(job, saved.splats, lists.values, lists.starts, picture,
                                                                         saved.transmittance, saved.last, out.background, moments);
     check(cudaGetLastError(), "splat_raster: compositing backward");
@@ -406,9 +437,9 @@ void splat_backward_cuda(const SplatInputs<R>& in, const SplatPictureGrads<R>& p
 }
 
 template void splat_forward_cuda<float>(const SplatInputs<float>&, const SplatPictures<float>&, const SplatSaved<float>&,
-                                        DeviceMemory, cudaStream_t);
+                                        DeviceMemory, DeviceMemory, cudaStream_t);
 template void splat_forward_cuda<double>(const SplatInputs<double>&, const SplatPictures<double>&, const SplatSaved<double>&,
-                                         DeviceMemory, cudaStream_t);
+                                         DeviceMemory, DeviceMemory, cudaStream_t);
 template void splat_backward_cuda<float>(const SplatInputs<float>&, const SplatPictureGrads<float>&, const SplatSaved<float>&,
                                          const SplatGrads<float>&, DeviceMemory, cudaStream_t);
 template void splat_backward_cuda<double>(const SplatInputs<double>&, const SplatPictureGrads<double>&,

@@ -8,10 +8,16 @@ namespace {
 
 struct Launch {
     template <class R>
-    static void forward(const i3d::SplatInputs<R>& in, const i3d::SplatPictures<R>& out, const i3d::SplatSaved<R>& saved,
-                        const at::Tensor& means) {
-        torch_cuda::Place place(means);
-        i3d::splat_forward_cuda<R>(in, out, saved, {torch_cuda::Place::take, &place}, place.stream());
+    static void forward(const i3d::SplatInputs<R>& in, const i3d::SplatPictures<R>& out, i3d::SplatSaved<R> saved,
+                        at::Tensor& order) {
+        torch_cuda::Place place(order);
+        i3d::splat_forward_cuda<R>(in, out, saved, {torch_cuda::Place::take, &place}, {keep, &order}, place.stream());
+    }
+    // `order` becomes as large as its lists turn out to be.
+    static void* keep(void* owner, size_t bytes) {
+        auto& order = *static_cast<at::Tensor*>(owner);
+        order = at::empty({int64_t(bytes / sizeof(int32_t))}, order.options());
+        return order.data_ptr();
     }
     template <class R>
     static void backward(const i3d::SplatInputs<R>& in, const i3d::SplatPictureGrads<R>& picture,
