@@ -82,12 +82,10 @@ def field_network(
 def _fake(
     positions: Tensor, params: Tensor, mask: Tensor, box: Tensor, layout: Sequence[int], empty: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    n = positions.shape[0]
-    return (
-        positions.new_empty(n, OUTPUTS),
-        positions.new_empty(n, layout[0] * layout[3]),
-        mask.new_empty(n),
-    )
+    n, width = positions.shape[0], layout[0] * layout[3]
+    # On CUDA the encoding lies feature after feature.
+    encoding = positions.new_empty(width, n).t() if positions.is_cuda else positions.new_empty(n, width)
+    return positions.new_empty(n, OUTPUTS), encoding, mask.new_empty(n)
 
 
 def _backward_reference(

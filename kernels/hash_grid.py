@@ -38,7 +38,13 @@ KERNEL = _library.register(
     _library.NativeKernel(
         "field",
         cpu=("cpu/field_torch.cpp", "cpu/field_network.cpp", "cpu/volume_render.cpp"),
-        cuda=("cuda/field_torch.cpp", "cuda/field_network.cu", "cuda/volume_render.cu"),
+        cuda=(
+            "cuda/field_torch.cpp",
+            "cuda/hash_grid.cu",
+            "cuda/field_network.cu",
+            "cuda/field_rays.cu",
+            "cuda/volume_render.cu",
+        ),
         external=_library.External("tinycudann", _load_tinycudann),
     )
 )

@@ -37,8 +37,6 @@ CHECKED = {"_linalg_svd", "_linalg_eigh", "linalg_inv_ex", "_linalg_det", "linal
 """cuSOLVER's calls, whose status is read."""
 COUNTED_KERNELS = {"splat_raster_forward", "march_rays"}
 """Our own kernels that read a count from the device (csrc/cuda)."""
-BOXED_KERNELS = {"field_network", "field_network_backward", "hash_refine", "hash_refine_backward", "render_rays"}
-"""Our own kernels that read a grid's box from the device (csrc/cuda/field_torch.cpp)."""
 SPLIT_DEVICES = {"copy_", "_to_copy", "set_"}
 FILLING = {"fill_", "masked_fill", "masked_fill_", "index_fill", "where"}
 INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
@@ -255,7 +253,7 @@ def _check(func: Any, args: Any, kwargs: Any) -> None:
     foreign = [t for t in tensors if not isinstance(t, PretendTensor)]
     if name in READS:
         _wait("read")
-    elif name in COUNTS or name in CHECKED or name in COUNTED_KERNELS or name in BOXED_KERNELS:
+    elif name in COUNTS or name in CHECKED or name in COUNTED_KERNELS:
         _wait(name)
     elif name in INDEXING:
         _check_index(name, args, foreign)

@@ -18,7 +18,8 @@ import torch
 from interactive3d.kernels import _build
 
 HEADERS = Path(__file__).parent / "cuda_on_cpu"
-_LAUNCH = re.compile(r"(\w+(?:<\w+>)?)<<<(.+?), (dim3\([^)]*\)|\w+), 0, stream>>>\(")
+_NAME = r"\w+(?:<[\w, ]+>)?"
+_LAUNCH = re.compile(rf"({_NAME})<<<(.+?), (dim3\([^)]*\)|{_NAME}), 0, stream>>>\(")
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ def build(name: str, sources: tuple[str, ...], folder: Path) -> Emulated:
         path = folder / (Path(source).stem + "_emulated.cpp")
         path.write_text(_for_cpu((_build.SOURCES / source).read_text(), namespace))
         objects.append(str(path.with_suffix(".o")))
-        jobs.append([*command, "-c", str(path), "-o", objects[-1]])
+        # What only newer cards have is tried too; torch's headers would take the macro for a card's compiler.
+        newest = ["-D__CUDA_ARCH__=900"] if source.endswith(".cu") else []
+        jobs.append([*command, *newest, "-c", str(path), "-o", objects[-1]])
     library = folder / f"{namespace}.so"
     link = [command[0], "-shared", *objects, f"-L{torch_folder / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10"]
     for job in (*jobs, [*link, "-o", str(library)]):

@@ -14,14 +14,17 @@ import pytest
 import torch
 
 from interactive3d.kernels import _build, _library, tinycudann_backend
-from interactive3d.kernels.field_network import EMPTY, GridBatch, field_network
+from interactive3d.kernels.field_network import EMPTY, SCENE_BOX, GridBatch, field_network
 from interactive3d.kernels.hash_grid import KERNEL, GridLayout, hash_encode
 from interactive3d.kernels.hash_refine import hash_refine
 from interactive3d.kernels.volume_render import composite, march_rays, render_rays
 from tests.kernels import cuda_emulation
 from tests.kernels import field_cases as cases
 
-EMULATED = 1e-12  # float64 sums in another order
+EMULATED = {
+    torch.float64: 1e-12,
+    torch.float32: 2e-5,
+}  # sums in another order; relative to a tensor's largest number, or to one
 CUDA_32, CUDA_64 = 1e-4, 1e-10  # gradients are summed by atomic additions, in any order
 TINYCUDANN, TINYCUDANN_GPU = 2e-5, 1e-3  # positions are shifted by half a cell in float32
 STEP, NEAR, STOP = 0.05, 0.01, 1e-3
@@ -66,16 +69,13 @@ def same(found: Any, expected: Any) -> None:
     found, expected = ((x,) if isinstance(x, torch.Tensor) else x for x in (found, expected))
     for a, b in zip(found, expected, strict=True):
         assert a.shape == b.shape and a.dtype == b.dtype
-        assert (
-            (a.double() - b.double()).abs().max() <= EMULATED * b.double().abs().max().clamp(min=1)
-            if b.numel()
-            else True
-        )
+        if b.numel():
+            bound = EMULATED.get(b.dtype, 0.0) * b.double().abs().max().clamp(min=1)
+            assert (a.double() - b.double()).abs().max() <= bound
 
 
-def calls() -> list[tuple[str, tuple[Any, ...]]]:
+def calls(dtype: torch.dtype) -> list[tuple[str, tuple[Any, ...]]]:
     """Every operator of the field with arguments that exercise it."""
-    dtype = torch.float64
     base, regions = cases.base_grid(dtype), cases.region_grids(dtype)
     positions, n = cases.points(203, dtype), 203
     generator = torch.Generator().manual_seed(5)
@@ -115,10 +115,38 @@ def calls() -> list[tuple[str, tuple[Any, ...]]]:
 
 
 @pytest.mark.skipif(not cases.has_native(), reason="no native kernel could be built here")
-def test_emulated_kernels_agree_with_the_cpu(emulated: cuda_emulation.Emulated) -> None:
-    for turn, (name, arguments) in enumerate(calls()):
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["f64", "f32"])
+def test_emulated_kernels_agree_with_the_cpu(dtype: torch.dtype, emulated: cuda_emulation.Emulated) -> None:
+    for turn, (name, arguments) in enumerate(calls(dtype)):
         emulated.set_order(turn)
         same(getattr(emulated.operators, name)(*arguments), getattr(torch.ops.i3d, name)(*arguments))
+
+
+@pytest.mark.skipif(not cases.has_native(), reason="no native kernel could be built here")
+@pytest.mark.parametrize("features, levels", [(1, 3), (2, 20), (4, 3), (8, 2)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["f64", "f32"])
+def test_emulated_kernels_for_all_layouts(
+    features: int, levels: int, dtype: torch.dtype, emulated: cuda_emulation.Emulated
+) -> None:
+    """Also: parameters that begin anywhere in memory, gradients that are not there, and no points at all."""
+    layout = GridLayout.create(levels=levels, features=features, capacity=64, base_resolution=2, growth=1.2, hidden=64)
+    generator = torch.Generator().manual_seed(3)
+    params = torch.randn(layout.size + 1, generator=generator, dtype=dtype)[1:] * 0.4
+    grid = (params, cases.mask(4, generator), torch.tensor([*SCENE_BOX], dtype=dtype), layout.numbers)
+    for n in (300, 0):
+        positions = cases.points(n, dtype)
+        weight = torch.randn(n, 4, generator=generator, dtype=dtype)
+        weight[:140] = 0  # whole blocks of samples without a gradient
+        expected = torch.ops.i3d.field_network(positions, *grid, EMPTY)
+        found = emulated.operators.field_network(positions, *grid, EMPTY)
+        same(found, expected)
+        weights = torch.randn(expected[1].shape, generator=generator, dtype=dtype)
+        for grads in ((weight, None), (None, weights), (weight, weights)):
+            for wanted in ((True, True), (False, True), (True, False)):
+                given = (*grads, positions, *grid[:3])
+                of_cpu = torch.ops.i3d.field_network_backward(*given, expected[1], layout.numbers, *wanted)
+                of_cuda = emulated.operators.field_network_backward(*given, found[1], layout.numbers, *wanted)
+                same(of_cuda, of_cpu)
 
 
 def everything(move: Callable[[torch.Tensor], torch.Tensor], dtype: torch.dtype) -> list[torch.Tensor]:

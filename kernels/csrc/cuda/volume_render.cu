@@ -1,13 +1,11 @@
 // Marching and composition on CUDA: one thread a ray.
-#include "field_cuda.h"
+#include "field_point.h"
 #include "volume_render.h"
 
 namespace i3d {
 namespace {
 
 constexpr int THREADS = 128;
-
-int blocks(int64_t work) { return int((work + THREADS - 1) / THREADS); }
 
 template <class R>
 __device__ March<R> march_of(const R* origins, const R* directions, const R* shifts, int64_t ray, R step, R near) {
@@ -115,7 +113,7 @@ template <class R>
 void march_count_cuda(const R* origins, const R* directions, const R* shifts, int64_t n, R step, R near,
                       const uint8_t* occupancy, int side, const int32_t* limits, int64_t* counts, cudaStream_t stream) {
     if (n)
-        march_count_kernel<<<blocks(n), THREADS, 0, stream>>>(origins, directions, shifts, n, step, near, occupancy, side,
+        march_count_kernel<<<blocks_of(n, THREADS), THREADS, 0, stream>>>(origins, directions, shifts, n, step, near, occupancy, side,
                                                               limits, counts);
 }
 
@@ -124,7 +122,7 @@ void march_fill_cuda(const R* origins, const R* directions, const R* shifts, int
                      const uint8_t* occupancy, int side, const int64_t* offsets, R* times, R* positions,
                      cudaStream_t stream) {
     if (n)
-        march_fill_kernel<<<blocks(n), THREADS, 0, stream>>>(origins, directions, shifts, n, step, near, occupancy, side,
+        march_fill_kernel<<<blocks_of(n, THREADS), THREADS, 0, stream>>>(origins, directions, shifts, n, step, near, occupancy, side,
                                                              offsets, times, positions);
 }
 
@@ -132,7 +130,7 @@ template <class R>
 void composite_forward_cuda(const R* raw, const R* times, const int64_t* offsets, int64_t n, R step, R stop, R* color,
                             R* alpha, R* depth, R* weights, cudaStream_t stream) {
     if (n)
-        composite_forward_kernel<<<blocks(n), THREADS, 0, stream>>>(raw, times, offsets, n, step, stop, color, alpha, depth,
+        composite_forward_kernel<<<blocks_of(n, THREADS), THREADS, 0, stream>>>(raw, times, offsets, n, step, stop, color, alpha, depth,
                                                                     weights);
 }
 
@@ -141,7 +139,7 @@ void composite_backward_cuda(const R* raw, const R* times, const int64_t* offset
                              const R* grad_color, const R* grad_alpha, const R* grad_depth, R* grad_raw,
                              cudaStream_t stream) {
     if (n)
-        composite_backward_kernel<<<blocks(n), THREADS, 0, stream>>>(raw, times, offsets, n, step, stop, grad_color,
+        composite_backward_kernel<<<blocks_of(n, THREADS), THREADS, 0, stream>>>(raw, times, offsets, n, step, stop, grad_color,
                                                                      grad_alpha, grad_depth, grad_raw);
 }
 

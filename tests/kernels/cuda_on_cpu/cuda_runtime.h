@@ -63,6 +63,18 @@ template <class T> T atomicAdd(T* to, T value) {
     *to += value;
     return before;
 }
+// Of several numbers at once: on a card they have to be aligned.
+template <class T> void cuda_on_cpu_aligned(T* to) {
+    if (reinterpret_cast<uintptr_t>(to) % sizeof(T)) throw std::runtime_error("an addition to memory that is not aligned");
+}
+inline void atomicAdd(float2* to, float2 value) {
+    cuda_on_cpu_aligned(to);
+    to->x += value.x, to->y += value.y;
+}
+inline void atomicAdd(float4* to, float4 value) {
+    cuda_on_cpu_aligned(to);
+    to->x += value.x, to->y += value.y, to->z += value.z, to->w += value.w;
+}
 template <class T> T atomicMax(T* to, T value) {
     const T before = *to;
     *to = max(before, value);
@@ -80,8 +92,8 @@ struct Fiber {
     jmp_buf place;
     bool started = false;
     Waits waits = Waits::no;
-    int64_t value = 0;                 // handed in at a barrier
-    alignas(16) unsigned char lane[16]; // handed in at an exchange
+    int value = 0;                       // handed in at a barrier
+    alignas(16) unsigned char lane[16];  // handed in at an exchange
 };
 
 inline uint64_t order = 1;
@@ -119,14 +131,11 @@ class Block {
         }
     }
 
-    // Everything that the block's threads hand in, once all have come.
-    std::vector<int64_t> meet(int64_t value) {
-        Fiber& me = fibers_[now_];
-        me.value = value;
+    // The sum of what the block's threads hand in, once all have come.
+    int meet(int value) {
+        fibers_[now_].value = value;
         yield(Waits::block);
-        std::vector<int64_t> all;
-        for (const Fiber& fiber : fibers_) all.push_back(fiber.value);
-        return all;
+        return sum_;
     }
 
     // What another lane of the warp hands in. `exchange` is called by all lanes with the same size.
@@ -204,7 +213,12 @@ class Block {
             any = true;
         }
         if (!any && all(0, threads, Waits::block)) {
-            for (Fiber& fiber : fibers_) fiber.waits = Waits::no;
+            // Taken now: who goes on first may be at the next barrier before the last one has read it.
+            sum_ = 0;
+            for (Fiber& fiber : fibers_) {
+                sum_ += fiber.value;
+                fiber.waits = Waits::no;
+            }
             any = true;
         }
         return any;
@@ -214,7 +228,7 @@ class Block {
     std::vector<Fiber> fibers_;
     jmp_buf home_;
     std::string error_;
-    int now_ = 0;
+    int now_ = 0, sum_ = 0;
 };
 
 // What `kernel<<<grid, block>>>(arguments)` becomes.
@@ -232,9 +246,7 @@ inline void launch(dim3 grid, dim3 block, const std::function<void()>& body) {
 
 inline void __syncthreads() { cuda_on_cpu::Block::current()->meet(0); }
 inline int __syncthreads_count(int predicate) {
-    int count = 0;
-    for (int64_t value : cuda_on_cpu::Block::current()->meet(predicate != 0)) count += int(value);
-    return count;
+    return cuda_on_cpu::Block::current()->meet(predicate != 0);
 }
 inline int __syncthreads_or(int predicate) { return __syncthreads_count(predicate) > 0; }
 inline void cuda_on_cpu_whole(unsigned mask) {
