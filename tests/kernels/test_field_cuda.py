@@ -1,19 +1,17 @@
-"""The CUDA half of stage II: it compiles; emulated on the CPU it computes what the CPU's own kernels do; on a GPU it agrees with them."""
+"""The CUDA half of stage II: emulated on the CPU it computes what the CPU's own kernels do; on a GPU it agrees with them."""
 
 import dataclasses
 import math
 import shutil
-import subprocess
 import sys
 import types
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from interactive3d.kernels import _build, _library, tinycudann_backend
+from interactive3d.kernels import _library, tinycudann_backend
 from interactive3d.kernels.field_network import EMPTY, SCENE_BOX, GridBatch, field_network
 from interactive3d.kernels.hash_grid import KERNEL, GridLayout, hash_encode
 from interactive3d.kernels.hash_refine import hash_refine
@@ -30,32 +28,6 @@ TINYCUDANN, TINYCUDANN_GPU = 2e-5, 1e-3  # positions are shifted by half a cell 
 STEP, NEAR, STOP = 0.05, 0.01, 1e-3
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
-
-
-@pytest.mark.slow
-@needs_nvcc
-@pytest.mark.parametrize("source", [s for s in KERNEL.cuda if s.endswith(".cu")])
-def test_compiles_for_ampere_and_hopper(source: str, tmp_path: Path) -> None:
-    command = [_build.find_nvcc(), "-O1", "-std=c++17", "-I", str(_build.SOURCES), "-Werror", "all-warnings"]
-    command += [f"-gencode=arch=compute_{n},code=sm_{n}" for n in (80, 90)]
-    target = tmp_path / "kernel.o"
-    made = [*command, "-c", str(_build.SOURCES / source), "-o", str(target)]
-    done = subprocess.run(made, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert target.stat().st_size > 0
-
-
-@pytest.mark.slow
-@needs_nvcc
-def test_binding_compiles(tmp_path: Path) -> None:
-    """Against torch's own headers, with CUDA's beside them (a torch built without CUDA lacks one generated header)."""
-    torch_headers = Path(torch.__file__).parent / "include"
-    command = [_build.find_compiler(), "-std=c++20", "-fsyntax-only", "-DC10_USING_CUSTOM_GENERATED_MACROS"]
-    command += ["-I", str(_build.SOURCES), "-I", str(torch_headers), "-I", str(_build.cuda_home() / "include")]
-    made = [*command, str(_build.SOURCES / "cuda/field_torch.cpp")]
-    done = subprocess.run(made, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="module")

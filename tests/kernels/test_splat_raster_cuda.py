@@ -1,7 +1,6 @@
-"""The CUDA half of the splat rasterizer: it compiles; run on the CPU it agrees with the CPU's own; on a GPU it does too, and so does gsplat."""
+"""The CUDA half of the splat rasterizer: run on the CPU it agrees with the CPU's own; on a GPU it does too, and so does gsplat."""
 
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +21,6 @@ EMULATED = {torch.float64: 1e-13, torch.float32: 2e-5}
 GSPLAT_CUDA = 5e-3
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
-def test_compiles_for_ampere_and_hopper(tmp_path: Path) -> None:
-    command = [_build.find_nvcc(), "-O1", "-std=c++17", "-I", str(_build.SOURCES), "-Werror", "all-warnings"]
-    command += [f"-gencode=arch=compute_{n},code=sm_{n}" for n in (80, 90)]
-    source, target = _build.SOURCES / "cuda/splat_raster.cu", tmp_path / "splat_raster.o"
-    done = subprocess.run([*command, "-c", str(source), "-o", str(target)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert target.stat().st_size > 0
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
-def test_binding_compiles(tmp_path: Path) -> None:
-    """Against torch's own headers, with CUDA's beside them (a torch built without CUDA lacks one generated header)."""
-    torch_headers = Path(torch.__file__).parent / "include"
-    command = [_build.find_compiler(), "-std=c++20", "-fsyntax-only", "-DC10_USING_CUSTOM_GENERATED_MACROS"]
-    command += ["-I", str(_build.SOURCES), "-I", str(torch_headers), "-I", str(_build.cuda_home() / "include")]
-    source = _build.SOURCES / "cuda/splat_raster_torch.cpp"
-    done = subprocess.run([*command, str(source)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def test_what_gsplat_serves() -> None:
