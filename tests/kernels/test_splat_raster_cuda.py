@@ -110,11 +110,17 @@ def everything(scene: Scene, background: torch.Tensor) -> list[torch.Tensor]:
     return [tensor.detach().cpu() for tensor in (*outputs, *grads)]
 
 
+def faint(scene: Scene) -> Scene:
+    return scene.with_blobs(opacities=scene.opacities * 0.02 + 0.004)
+
+
 def scenes(dtype: torch.dtype) -> list[tuple[Scene, torch.Tensor]]:
     return [
         (random_scene(500, 2, 75, 50, dtype=dtype), torch.rand(2, 3, dtype=dtype)),
         (random_scene(60, 1, 40, 64, scale=0.5, dtype=dtype), torch.rand(1, 64, 40, 3, dtype=dtype)),
         (random_scene(0, 1, 20, 20, dtype=dtype), torch.rand(1, 3, dtype=dtype)),
+        # More blobs in a tile than its threads take at a time, and too faint to hide each other.
+        (faint(random_scene(700, 1, 20, 18, scale=0.3, dtype=dtype)), torch.rand(1, 3, dtype=dtype)),
     ]
 
 
