@@ -9,6 +9,7 @@ from interactive3d.runtime.output.splat_files import write_splats
 from interactive3d.runtime.view.choosing import GROW_BY
 from interactive3d.runtime.view.gestures import Gizmo, Tool
 from interactive3d.runtime.view.keymap import ACTIONS
+from interactive3d.runtime.view.naming import free_name, names_taken
 
 if TYPE_CHECKING:
     from interactive3d.runtime.view.app import Window
@@ -143,4 +144,6 @@ class Actions:
             studio.say(f"{path.name}: expected one of {', '.join(ADDABLE)}", error=True)
             return
         name = "".join(c if c.isalnum() else "_" for c in path.stem.lower()).lstrip("0123456789_") or "added"
-        studio.submit(AddFile(path=str(path), name=name))
+        studio.submit(
+            AddFile(path=str(path), name=free_name(name, names_taken(studio.project, studio.worker.latest())))
+        )

@@ -20,6 +20,7 @@ from interactive3d.dsl.operations import (
     TermOperation,
 )
 from interactive3d.dsl.tidy import tidy_operation
+from interactive3d.runtime.engine.session_script import done_by_hand, session_program, told_from
 from interactive3d.runtime.engine.state import RunState
 from interactive3d.runtime.output.atomic import write_text
 from interactive3d.runtime.view.choosing import Choosing
@@ -28,6 +29,7 @@ from interactive3d.runtime.view.history import Operated
 from interactive3d.runtime.view.keymap import default_keymap
 from interactive3d.runtime.view.latest import Latest
 from interactive3d.runtime.view.mesh_preview import PreviewJob
+from interactive3d.runtime.view.naming import given_names, names_taken, naming_problem
 from interactive3d.runtime.view.orbit import Projection
 from interactive3d.runtime.view.project import DragChoice, Notice, Project, event_steps
 from interactive3d.runtime.view.scene_view import Scene, SceneJob, make_scene
@@ -172,6 +174,10 @@ class Studio(Choosing):
                 error=True,
             )
             return False
+        problem = self._naming_problem(operation)
+        if problem is not None:
+            self.say(problem, error=True)
+            return False
         operation = tidy_operation(operation)
         text = format_operation(operation)
         marks = dataclasses.replace(self.marks, selection=after)
@@ -180,6 +186,11 @@ class Studio(Choosing):
         self.log.append((self.worker.latest().step, "did", text))
         self.worker.submit(operation)
         return True
+
+    def _naming_problem(self, operation: Operation) -> str | None:
+        """Why the name that an operation gives cannot be given; None where it can, or where none is given."""
+        names = given_names((operation,))
+        return naming_problem(names[0], names_taken(self.project, self.worker.latest())) if names else None
 
     def change(self, path: str, value: SettingValue) -> None:
         """A setting, as an operation."""
@@ -267,21 +278,24 @@ class Studio(Choosing):
         self.worker.run(min(later) if later else None)
 
     # -- the script -----------------------------------------------------------------------------------------------------
-    def session_script(self) -> str:
-        """Everything that has been done, as a script that replays to the same object without the window."""
-        state = self.worker.latest()
+    def session_script(self, folder: Path | None = None) -> str:
+        """Everything that has been done, as a script that replays to the same object without the window.
+
+        The files that it reads are named from ``folder``, or from where the run's own script lies.
+        """
+        state, trainer = self.worker.latest(), self.worker.session.trainer  # type: ignore[attr-defined]
         if self.project.program is None:
-            return "".join(format_operation(op) + "\n" for op in state.journal)
-        program = self.project.program
-        return format_program(dataclasses.replace(program, operations=program.operations + state.journal))
+            return "".join(format_operation(op) + "\n" for op in done_by_hand(state, trainer.steps))
+        program = session_program(self.project.program, state, seed=trainer.seed, steps=trainer.steps)
+        return format_program(program if folder is None else told_from(program, folder))
 
     def save_session(self, path: Path) -> None:
-        """Write ``session_script``.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
-        write_text(path, self.session_script())
+        """Write ``session_script``; what goes wrong is said."""
+        try:
+            write_text(path, self.session_script(path.parent))
+        except (OSError, ValueError) as problem:
+            self.fail(f"{path} was not saved: {problem}", repr(problem))
+            return
         self.say(f"saved {path}")
 
     def close(self) -> RunState:

@@ -18,6 +18,7 @@ from interactive3d.dsl.operations import (
     Thaw,
 )
 from interactive3d.runtime.engine.stage2 import COUNTED
+from interactive3d.runtime.view.naming import free_name, names_taken
 from interactive3d.runtime.view.panels.palette import read_operation
 from interactive3d.runtime.view.panels.script_panel import ScriptPanel
 from interactive3d.runtime.view.project import field_of
@@ -27,6 +28,11 @@ from interactive3d.runtime.view.studio import Studio
 from interactive3d.runtime.view.theme import px
 
 fa = icons_fontawesome_6
+MIRROR_HINTS = {
+    MirrorAxis.X: "add its reflection at the plane x = 0: left and right exchanged",
+    MirrorAxis.Y: "add its reflection at the plane y = 0: upside down",
+    MirrorAxis.Z: "add its reflection at the plane z = 0: front and back exchanged",
+}
 
 
 class PartsPanel:
@@ -124,35 +130,48 @@ class PartsPanel:
         half = ImVec2(0.5 * (imgui.get_content_region_avail().x - px(8)), 0)
         if imgui.button(f"{fa.ICON_FA_TRASH}  Remove###Remove", half) and part is not None:
             studio.submit_and_select(Remove(part=part), None)
+        imgui.set_item_tooltip("take the selected blobs away  (delete)")
         imgui.same_line()
         if imgui.button("Keep only this", half) and part is not None:
             studio.submit(Keep(part=part))
+        imgui.set_item_tooltip("take everything else away")
         if imgui.button(f"{fa.ICON_FA_SNOWFLAKE}  Freeze###Freeze", half) and part is not None:
             studio.submit(Freeze(part=part))
+        imgui.set_item_tooltip("the optimizer leaves it as it is, until it is thawed")
         imgui.same_line()
         if imgui.button("Thaw", half) and part is not None:
             studio.submit(Thaw(part=part))
+        imgui.set_item_tooltip("let the optimizer change it again")
         imgui.set_next_item_width(half.x)
         _, self.color = imgui.color_edit3("##paint", self.color, imgui.ColorEditFlags_.no_inputs)
         imgui.same_line()
         if imgui.button("Paint", ImVec2(-1, 0)) and part is not None:
             r, g, b = (round(float(c), 3) for c in self.color)
             studio.submit(Paint(part=part, color=(r, g, b)))
+        imgui.set_item_tooltip("give it the colour on the left")
         imgui.set_next_item_width(half.x)
         _, self.copy_name = imgui.input_text("##copy", self.copy_name)
-        name_ok = self.copy_name.isidentifier() and self.copy_name.islower()
-        imgui.begin_disabled(not name_ok)
+        imgui.set_item_tooltip("what the copy or the reflection is called from now on")
         imgui.same_line()
         if imgui.button("Duplicate", ImVec2(-1, 0)) and part is not None:
-            after = NamedPart(name=self.copy_name)
-            studio.submit_and_select(Duplicate(part=part, name=self.copy_name, by=(0.2, 0.0, 0.0)), after)
+            self.add(Duplicate(part=part, name=self.copy_name.strip(), by=(0.2, 0.0, 0.0)))
+        imgui.set_item_tooltip("a copy beside it, selected and ready for the gizmo")
         for axis in MirrorAxis:
             if imgui.button(f"Mirror {axis.value}") and part is not None:
-                studio.submit(Mirror(part=part, axis=axis, name=self.copy_name))
+                self.add(Mirror(part=part, axis=axis, name=self.copy_name.strip()))
+            imgui.set_item_tooltip(MIRROR_HINTS[axis])
             imgui.same_line()
         imgui.new_line()
-        imgui.end_disabled()
         self._name_it(part)
+
+    def add(self, operation: Duplicate | Mirror) -> bool:
+        """Copy or reflect the selection; the new thing is selected, and the next one is offered a name of its own."""
+        assert operation.name is not None
+        if not self.studio.submit_and_select(operation, NamedPart(name=operation.name)):
+            return False
+        taken = names_taken(self.studio.project, self.studio.worker.latest())
+        self.copy_name = free_name(operation.name, {*taken, operation.name})
+        return True
 
     def _name_it(self, part: PartExpression | None) -> None:
         imgui.set_next_item_width(0.5 * (imgui.get_content_region_avail().x - px(8)))
@@ -161,6 +180,7 @@ class PartsPanel:
         imgui.begin_disabled(self.script.path is None)
         if imgui.button("Make a part###name the selection", ImVec2(-1, 0)) and part is not None:
             self.declare(part)
+        imgui.set_item_tooltip("write the selection into the script, under the name on the left")
         imgui.end_disabled()
 
     # -- the region -----------------------------------------------------------------------------------------------------
@@ -174,7 +194,7 @@ class PartsPanel:
                 studio.new_region(kind)
             imgui.same_line()
         if region is None:
-            imgui.text_disabled("place one")
+            imgui.text_disabled("place one, to name or refine it")
             return
         if imgui.button("Take away"):
             studio.place_region(None)
@@ -256,6 +276,7 @@ class PartsPanel:
             imgui.set_item_tooltip("take back what was refined and edited in this part")
             imgui.same_line()
             imgui.text_disabled(name) if hidden else imgui.text(name)
+            imgui.set_item_tooltip(name)
             imgui.pop_id()
 
     def take_back(self, name: str) -> bool:
