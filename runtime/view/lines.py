@@ -89,7 +89,7 @@ class LineRenderer:
                 self._buffer.release()
             self._buffer = self.context.buffer(reserve=max(2 * table.nbytes, 4096), dynamic=True)
             self._array = self.context.vertex_array(
-                program, [(self._buffer, "3f 3f 4f 1f/i", "from", "to", "hue", "width")]
+                program, [(self._buffer, "3f 3f 4f 1f/i", "from", "to", "hue", "width")], skip_errors=True
             )
             self._generation = self.programs.generation
         self._buffer.write(table)

@@ -109,7 +109,9 @@ class MeshRenderer:
             self._buffer = self.context.buffer(np.ascontiguousarray(mesh.corners).tobytes())
             self._mesh, self._made_with = mesh, -1
         if self._array is None or self._made_with != self.programs.generation:
-            self._array = self.context.vertex_array(program, [(self._buffer, "3f 3f 3f", "place", "normal", "hue")])
+            self._array = self.context.vertex_array(
+                program, [(self._buffer, "3f 3f 3f", "place", "normal", "hue")], skip_errors=True
+            )
             self._made_with = self.programs.generation
         width, height = target.size
         frame = self._room(width, height)

@@ -62,6 +62,7 @@ class Studio(Choosing):
         self._scenes: Latest[SceneJob, Scene] = Latest(make_scene, "scene")
         self._asked: SceneJob | None = None
         self._rest_until = 0.0
+        self._effects_told = len(worker.latest().effects)
         self.focus(everything=True)
 
     # -- every frame ----------------------------------------------------------------------------------------------------
@@ -89,9 +90,18 @@ class Studio(Choosing):
                 self.say(done.problem, error=True)
         for problem in self.worker.problems():
             self.fail(problem.text, problem.details)
+        self._tell_refusals()
         self._draw_curves()
         now = time.monotonic()
         self.notices = [n for n in self.notices if n.until > now]
+
+    def _tell_refusals(self) -> None:
+        """What the scene did not let the hand do; the log has it from the run itself."""
+        effects = self.worker.latest().effects
+        for effect in effects[min(self._effects_told, len(effects)) :]:
+            if effect.refused:
+                self._notice(effect.message, error=True)
+        self._effects_told = len(effects)
 
     def _draw_curves(self) -> None:
         """Every step taken since the last frame; what was gone back over is drawn anew."""
@@ -140,10 +150,13 @@ class Studio(Choosing):
     # -- saying ---------------------------------------------------------------------------------------------------------
     def say(self, text: str, error: bool = False) -> None:
         """Show a line over the viewport for a while, and keep it in the log."""
+        self._notice(text, error)
+        self.log.append((self.worker.latest().step, "error" if error else "note", text))
+
+    def _notice(self, text: str, error: bool) -> None:
         seconds = NOTICE_SECONDS * (2 if error else 1)
         self.notices = [n for n in self.notices if n.text != text]
         self.notices.append(Notice(text=text, error=error, until=time.monotonic() + seconds))
-        self.log.append((self.worker.latest().step, "error" if error else "note", text))
 
     def fail(self, text: str, details: str) -> None:
         """An error that is shown until it is closed."""

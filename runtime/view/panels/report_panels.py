@@ -9,6 +9,7 @@ from interactive3d.runtime.view.keymap import help_groups
 from interactive3d.runtime.view.studio import Studio
 from interactive3d.runtime.view.theme import ACCENT, BAD, GOOD, MUTED, grounded, px
 from interactive3d.runtime.view.viewport import Engine, Viewport
+from interactive3d.shaders import FOLDER as SHADERS
 
 fa = icons_fontawesome_6
 SMOOTHED_OVER = 15
@@ -136,6 +137,7 @@ class AboutPanel:
             **({} if viewport.carried is None else {"blobs come to OpenGL": viewport.carried}),
             "window's work": f"{100 * studio.window_share:.0f} % of the machine",
             "python": platform.python_version(),
+            "shaders": str(SHADERS),
         }
         self._table("window", rows)
         for engine in Engine:
@@ -145,9 +147,11 @@ class AboutPanel:
             imgui.text_colored(BAD, f"shader {stem}: the last good one is in use")
             imgui.text_wrapped(problem)
         if not viewport.programs.log:
+            imgui.push_text_wrap_pos(0.0)
             imgui.text_colored(
                 GOOD, f"{fa.ICON_FA_CHECK} all shaders compile; they are read anew when their files change"
             )
+            imgui.pop_text_wrap_pos()
         if imgui.button("Examine the machine"):
             from interactive3d.runtime.doctor import examine
 

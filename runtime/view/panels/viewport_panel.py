@@ -13,6 +13,7 @@ from interactive3d.runtime.view.painter import Look
 from interactive3d.runtime.view.panels.parts_panel import PartsPanel
 from interactive3d.runtime.view.panels.segment_card import SegmentCard
 from interactive3d.runtime.view.panels.toolbar import draw_hints, draw_notices, draw_toolbar
+from interactive3d.runtime.view.programs import first_fault
 from interactive3d.runtime.view.regions import Region
 from interactive3d.runtime.view.scene_view import pick
 from interactive3d.runtime.view.selecting import Combine
@@ -65,6 +66,7 @@ class ViewportPanel:
         self._gizmo_has_mouse = False
         self._gizmo_pivot: tuple[float, float, float] = (0.0, 0.0, 0.0)
         self._region_held: Region | None = None
+        self._shaders_told: dict[str, str] = {}
 
     @property
     def projection(self) -> Projection:
@@ -94,8 +96,12 @@ class ViewportPanel:
         if self.hovered or held:
             self._fly()
         self.moving = held or self._gizmo_matrix is not None or self.studio.camera != camera_before
-        texture = self.viewport.show(self._frame())
-        self.viewport.context.screen.use()
+        try:
+            texture = self.viewport.show(self._frame())
+        finally:
+            # Whatever went wrong, the panels are drawn to the screen.
+            self.viewport.context.screen.use()
+        self._tell_shaders()
         low, high = ImVec2(*self.origin), ImVec2(self.origin[0] + self.size[0], self.origin[1] + self.size[1])
         paint = imgui.get_window_draw_list()
         # Nothing of the other panels lies behind this one where it has its place among them.
@@ -109,6 +115,15 @@ class ViewportPanel:
         draw_hints(self.studio, paint, self.origin, self.size)
         draw_toolbar(self.studio, self.origin, self.size)
         self.card.draw(self.origin, self.size)
+
+    def _tell_shaders(self) -> None:
+        """Say when a shader that was edited cannot be used, and when it can again."""
+        told, self._shaders_told = self._shaders_told, dict(self.viewport.programs.log)
+        for stem, problem in self._shaders_told.items():
+            if told.get(stem) != problem:
+                self.studio.say(f"shader {stem}: {first_fault(problem)}; the last good one is in use", error=True)
+        for stem in told.keys() - self._shaders_told.keys():
+            self.studio.say(f"shader {stem} is in use again, as it is on disk")
 
     def draw_behind(self) -> None:
         """Lay the picture on the screen, before ImGui's panels come over it, where ``draw`` has left that to be done."""

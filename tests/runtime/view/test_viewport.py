@@ -16,11 +16,11 @@ from interactive3d.runtime.scene.gaussians import GaussianModel  # noqa: E402
 from interactive3d.runtime.scene.render import render  # noqa: E402
 from interactive3d.runtime.scene.transforms import transform_rows  # noqa: E402
 from interactive3d.runtime.view import programs as programs_module  # noqa: E402
-from interactive3d.runtime.view.lines import LineBatch, add_grid, add_part  # noqa: E402
+from interactive3d.runtime.view.lines import LineBatch, LineRenderer, add_grid, add_part  # noqa: E402
 from interactive3d.runtime.view.orbit import OrbitCamera, Projection  # noqa: E402
 from interactive3d.runtime.view.packing import depth_order, pack, pack_on_device, to_host, view_matrix  # noqa: E402
 from interactive3d.runtime.view.painter import Look, Pace  # noqa: E402
-from interactive3d.runtime.view.programs import Programs  # noqa: E402
+from interactive3d.runtime.view.programs import Programs, first_fault  # noqa: E402
 from interactive3d.runtime.view.splats import SplatRenderer  # noqa: E402
 from interactive3d.runtime.view.viewport import Backdrop, Engine, Frame, Viewport  # noqa: E402
 from interactive3d.shaders import shader_names, shader_paths  # noqa: E402
@@ -252,6 +252,86 @@ def test_a_broken_shader_keeps_the_last_good_one_and_a_mended_one_replaces_it(co
     files[1].write_text(text + "\n// mended\n")
     assert programs.reload()
     assert programs.get("backdrop") is not good and not programs.log
+
+
+def shader_files(stem: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A copy of a program's files, which ``Programs`` reads instead of the real ones."""
+    files = tuple(folder / path.name for path in shader_paths(stem))
+    for file, path in zip(files, shader_paths(stem), strict=True):
+        file.write_text(path.read_text())
+
+    def found(asked: str) -> tuple[Path, ...]:
+        if not all(file.is_file() for file in files):
+            raise KeyError(asked)
+        return files
+
+    monkeypatch.setattr(programs_module, "shader_paths", found)
+    return files
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"width": "breadth"}, "nothing is given for the input `breadth`; the window gives from, hue, size, to, width"),
+        (
+            {"uniform vec2 size;": "uniform vec3 size;", "* size": "* size.xy", "/ size": "/ size.xy"},
+            "`size` is declared as vec3, and the window gives vec2",
+        ),
+    ],
+)
+def test_a_shader_that_compiles_and_does_not_fit_is_not_taken(context, tmp_path: Path, monkeypatch, changes, said):
+    vertex, _ = shader_files("line", tmp_path, monkeypatch)
+    programs = Programs(context)
+    lines, target = LineRenderer(context, programs), context.simple_framebuffer((32, 32))
+    batch = LineBatch()
+    batch.segments(np.array([[-0.5, 0.0, 0.0]]), np.array([[0.5, 0.0, 0.0]]), (1.0, 0.0, 0.0, 1.0), 2.0)
+    projection = Projection(camera=Camera.orbit(0.0, 0.0), width=32, height=32)
+    good, text = programs.get("line"), vertex.read_text()
+    changed = text
+    for old, new in changes.items():
+        changed = changed.replace(old, new)
+    vertex.write_text(changed)
+    assert not programs.reload() and programs.get("line") is good
+    assert said in programs.log["line"]
+    vertex.write_text(text + "\n// mended\n")
+    assert programs.reload() and not programs.log
+    target.use()
+    lines.draw(batch, projection)
+    assert max(target.read()) == 255
+
+
+def test_an_input_that_a_shader_reads_no_more_is_left_out(context, tmp_path: Path, monkeypatch):
+    vertex, _ = shader_files("line", tmp_path, monkeypatch)
+    programs = Programs(context)
+    lines, target = LineRenderer(context, programs), context.simple_framebuffer((32, 32))
+    programs.get("line")
+    vertex.write_text(vertex.read_text().replace("in vec4 hue;", "const vec4 hue = vec4(0.0, 1.0, 0.0, 1.0);"))
+    assert programs.reload(), programs.log
+    batch = LineBatch()
+    batch.segments(np.array([[-0.5, 0.0, 0.0]]), np.array([[0.5, 0.0, 0.0]]), (1.0, 0.0, 0.0, 1.0), 2.0)
+    target.use()
+    lines.draw(batch, Projection(camera=Camera.orbit(0.0, 0.0), width=32, height=32))
+    seen = np.frombuffer(target.read(), np.uint8).reshape(-1, 3)
+    assert seen[:, 1].max() > 200 and seen[:, 0].max() == 0
+
+
+def test_a_shader_file_that_is_away_for_a_moment_harms_nothing(context, tmp_path: Path, monkeypatch):
+    """Some editors rename the old file and then write the new one."""
+    _, fragment = shader_files("backdrop", tmp_path, monkeypatch)
+    programs = Programs(context)
+    good = programs.get("backdrop")
+    fragment.rename(tmp_path / "kept")
+    assert not programs.reload() and programs.get("backdrop") is good and "missing" in programs.log["backdrop"]
+    (tmp_path / "kept").rename(fragment)
+    assert programs.reload() and not programs.log
+    fragment.write_bytes(b"\xff\xfe not a text")
+    assert not programs.reload() and programs.log
+
+
+def test_the_line_that_says_what_is_wrong_is_found():
+    said = "GLSL Compiler failed\n\nfragment_shader\n=====\n0:21(1): error: illegal use of reserved word `this'\n"
+    assert first_fault(said).startswith("0:21(1): error")
+    assert first_fault("a file of it is missing") == "a file of it is missing"
 
 
 def test_orbiting_panning_zooming_and_focusing():
