@@ -3,14 +3,17 @@
 A file holds ready frames (``camera_path``), or ``keyframes`` that a Kochanek-Bartels spline joins, or both; a ``camera_path`` of fewer
 entries than ``fps`` times ``seconds`` is taken for keyframes. A pose is ``position`` and ``target``, or a camera-to-world matrix in
 OpenGL's camera axes (x right, y up, z backward): ``camera_to_world`` or ``matrix``, 16 numbers row by row, nested rows, or nerfstudio's
-older text of 16 numbers column by column. ``fov`` is vertical, in degrees. ``up`` says which axis points up in the file; without it,
-files with nerfstudio's ``camera_type`` stand z up, as its world does, and others y up, as ours does. Cameras here have no roll.
+older text of 16 numbers column by column. ``fov`` is vertical, in degrees; ``override_transition_sec`` of a keyframe is the time to the
+next. ``up`` says which axis points up in the file; without it, files with nerfstudio's ``camera_type`` stand z up, as its world does, and
+others y up, as ours does. Cameras here have no roll.
 """
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +41,15 @@ _OTHER_LENSES = ("fisheye", "equirectangular", "omnidirectional", "vr180")
 
 @dataclass(frozen=True, kw_only=True)
 class CameraPath:
-    """Frames of a path, and what the file says of the video: frames per second, size in pixels (or None), whether it closes."""
+    """Frames of a path, and what the file says of the video: frames per second, size in pixels (or None), whether it closes.
+
+    ``keyframes`` are what the frames were made of, with the seconds from each to the next (of the last one, in a closed path, back to the
+    first), and ``tension`` the spline's between them; none where the file holds ready frames alone.
+    """
 
     cameras: tuple[Camera, ...]
+    keyframes: tuple[tuple[Camera, float], ...] = ()
+    tension: float = 0.0
     fps: float = DEFAULT_FPS
     width: int | None = None
     height: int | None = None
@@ -94,10 +103,14 @@ def load_camera_path(path: str | Path, frames: int | None = None, up: str | None
             "add keyframes: a list of objects with position, target and fov",
         )
     wanted = frames or (max(1, round(given * fps)) if given else None)
+    chosen, times = keys or ready, []
     if ready and (wanted is None or abs(len(ready) - wanted) <= 1):
         poses = ready
+        if keys:
+            # The frames serve without them, whatever is the matter with their times.
+            with contextlib.suppress(FileProblem):
+                times = _times(path, keys, given, loop, reader)
     else:
-        chosen = keys or ready
         times = _times(path, chosen, given, loop, reader)
         count = wanted or max(1, round(times[-1] * fps))
         if count > MAX_FRAMES:
@@ -105,6 +118,8 @@ def load_camera_path(path: str | Path, frames: int | None = None, up: str | None
         poses = _interpolated(chosen, times, count, loop, tension)
     return CameraPath(
         cameras=tuple(_camera(path, pose, i) for i, pose in enumerate(poses)),
+        keyframes=_keyframes(path, chosen, times),
+        tension=tension,
         fps=fps,
         width=reader.size("render_width"),
         height=reader.size("render_height"),
@@ -118,6 +133,7 @@ def write_camera_path(
     frames: Sequence[Camera],
     *,
     keyframes: Sequence[Camera] = (),
+    transitions: Sequence[float] = (),
     fps: float = DEFAULT_FPS,
     loop: bool = False,
     tension: float = 0.0,
@@ -127,6 +143,9 @@ def write_camera_path(
 ) -> None:
     """Writes frames, and the keyframes they came from, for us and for nerfstudio (with ``up="z"``, as its world stands); atomic.
 
+    Args:
+        transitions: seconds from each keyframe to the next; all alike without them.
+
     Raises:
         FileProblem: the place cannot be written.
         ValueError: no frames, or a value out of range.
@@ -135,6 +154,10 @@ def write_camera_path(
         raise ValueError("write_camera_path: expected at least one frame")
     if not 0.0 < fps <= 240.0 or not -1.0 <= tension <= 1.0:
         raise ValueError(f"write_camera_path: expected fps up to 240 and tension of -1 to 1, got {fps} and {tension}")
+    if transitions and len(transitions) != len(keyframes):
+        raise ValueError(
+            f"write_camera_path: expected a transition for each of {len(keyframes)} keyframes, got {len(transitions)}"
+        )
     turn = Turn.from_up(up).inverse()
 
     def entry(camera: Camera, key: str) -> dict[str, Any]:
@@ -156,7 +179,11 @@ def write_camera_path(
         "is_cycle": loop,
         "smoothness_value": tension,
         "default_fov": frames[0].fov,
-        "keyframes": [entry(camera, "matrix") for camera in keyframes],
+        "keyframes": [
+            entry(camera, "matrix")
+            | ({"override_transition_enabled": True, "override_transition_sec": seconds} if seconds else {})
+            for camera, seconds in zip_longest(keyframes, transitions)
+        ],
         "camera_path": [entry(camera, "camera_to_world") for camera in frames],
     }
     write_text(path, json.dumps(tree, indent=1) + "\n")
@@ -365,6 +392,15 @@ def _camera(path: Path, pose: _Pose, number: int) -> Camera:
         raise FileProblem(
             path, f"frame {number} between keyframes: {error}", "move the keyframes' targets away from the cameras' way"
         ) from error
+
+
+def _keyframes(path: Path, poses: Sequence[_Pose], times: Sequence[float]) -> tuple[tuple[Camera, float], ...]:
+    """Keyframes and the seconds to the next; none without times. The last one of an open path has the file's usual time."""
+    if not times:
+        return ()
+    steps = [b - a for a, b in pairwise(times)]
+    steps += [DEFAULT_TRANSITION] * (len(poses) - len(steps))
+    return tuple((_camera(path, pose, i), step) for i, (pose, step) in enumerate(zip(poses, steps, strict=False)))
 
 
 def _notes(poses: Sequence[_Pose]) -> tuple[Note, ...]:

@@ -53,7 +53,8 @@ class Actions:
             "semantic_edit": self._edit,
             "focus": studio.focus,
             "reset_view": studio.reset_view,
-            "add_view": lambda: studio.set_path(studio.path.with_key(studio.camera)),
+            "add_view": studio.add_view,
+            "play_path": lambda: window.cameras.play(),
             "copy_picture": lambda: window.recording.copy_picture(),
             "grid": lambda: setattr(studio, "grid", not studio.grid),
             "mesh_preview": studio.toggle_mesh,
@@ -90,6 +91,8 @@ class Actions:
 
     def _leave(self) -> None:
         studio = self.window.studio
+        if self.window.close_overlay():
+            return
         if studio.pull is not None:
             studio.pull = None
         elif studio.segmenting.active:

@@ -16,7 +16,8 @@ from imgui_bundle.glfw_utils import glfw  # the library that the window itself u
 from interactive3d.runtime.output.pictures import save_picture
 from interactive3d.runtime.view.actions import Actions
 from interactive3d.runtime.view.costs import Costs
-from interactive3d.runtime.view.keymap import MODIFIERS, KeymapProblem, read_keymap
+from interactive3d.runtime.view.keymap import KeymapProblem, read_keymap
+from interactive3d.runtime.view.layout import Layout
 from interactive3d.runtime.view.panels.camera_panel import CameraPanel
 from interactive3d.runtime.view.panels.palette import Palette
 from interactive3d.runtime.view.panels.parts_panel import PartsPanel
@@ -26,6 +27,7 @@ from interactive3d.runtime.view.panels.run_panel import RunPanel
 from interactive3d.runtime.view.panels.script_panel import ScriptPanel
 from interactive3d.runtime.view.panels.settings_panel import SettingsPanel
 from interactive3d.runtime.view.panels.viewport_panel import ViewportPanel
+from interactive3d.runtime.view.pressing import KEYS, close_popups, pressed_actions
 from interactive3d.runtime.view.studio import Studio
 from interactive3d.runtime.view.theme import ACCENT, GROUND, MUTED, apply_theme, clear_ground, load_fonts
 from interactive3d.runtime.view.viewport import Backdrop, Engine, Viewport
@@ -53,35 +55,6 @@ FADE_SECONDS = 0.7
 AWAKE_SECONDS = 0.6
 """How long after the last event the window keeps its full speed."""
 
-KEYS = {
-    **{c: getattr(imgui.Key, c) for c in "abcdefghijklmnopqrstuvwxyz"},
-    **{str(d): getattr(imgui.Key, f"_{d}") for d in range(10)},
-    "space": imgui.Key.space,
-    "tab": imgui.Key.tab,
-    "delete": imgui.Key.delete,
-    "escape": imgui.Key.escape,
-    "f1": imgui.Key.f1,
-    "f2": imgui.Key.f2,
-    "f5": imgui.Key.f5,
-    "home": imgui.Key.home,
-    "enter": imgui.Key.enter,
-    "slash": imgui.Key.slash,
-    "comma": imgui.Key.comma,
-    "period": imgui.Key.period,
-}
-
-SIDES = {m: tuple(getattr(imgui.Key, f"{side}_{m}") for side in ("left", "right")) for m in MODIFIERS}
-"""The two keys of each modifier."""
-
-
-def held_modifiers() -> dict[str, bool]:
-    """The modifiers that count for a key pressed in this frame.
-
-    One that was let go in the same frame was held when the key went down: frames are long beside quick fingers.
-    """
-    io = imgui.get_io()
-    return {m: getattr(io, f"key_{m}") or any(imgui.is_key_released(key) for key in SIDES[m]) for m in MODIFIERS}
-
 
 class Window:
     """One window on one studio. ``run`` returns when it is closed."""
@@ -101,7 +74,6 @@ class Window:
         self.config = config
         self.tests = tests
         self._engine = engine
-        self._panels_hidden = False
         self._keys_shown = False
         self._last_event = time.monotonic()
         self._started = time.perf_counter()
@@ -126,6 +98,7 @@ class Window:
         self.view: ViewportPanel | None = None
         self.about: AboutPanel | None = None
         self.params = self._params(size)
+        self.layout = Layout(self.params.docking_params)
 
     # -- the loop -------------------------------------------------------------------------------------------------------
     def run(self) -> None:
@@ -317,8 +290,10 @@ class Window:
     def _gui(self) -> None:
         self.each_frame()
         self.studio.refresh()
+        self.layout.settle()
         self.script.watch()
         self.recording.settle()
+        self.cameras.advance()
         self._note_events()
         self._shortcuts()
         self._keys_shown = draw_keys(self.studio, self._keys_shown)
@@ -326,17 +301,8 @@ class Window:
         draw_failures(self.studio)
 
     def _shortcuts(self) -> None:
-        io = imgui.get_io()
-        if io.want_text_input:
-            return
-        held = held_modifiers()
-        for name, keys in self.studio.keymap.items():
-            for binding in keys:
-                *modifiers, key = binding.split("+")
-                if any(held[m] != (m in modifiers) for m in MODIFIERS):
-                    continue
-                if imgui.is_key_pressed(KEYS[key], False):
-                    self.actions.do(name)
+        for name in pressed_actions(self.studio.keymap):
+            self.actions.do(name)
 
     def _menus(self) -> None:
         actions, studio = self.actions, self.studio
@@ -377,7 +343,7 @@ class Window:
             if studio.mesh is not None and not studio.previewing:
                 _, studio.show_mesh = imgui.menu_item("The mesh itself", "", studio.show_mesh)
             imgui.separator()
-            for window in self.params.docking_params.dockable_windows[1:]:
+            for window in self.layout.panels:
                 _, window.is_visible = imgui.menu_item(window.label, "", window.is_visible)
             if imgui.menu_item_simple("Layout as it was at first"):
                 self.params.docking_params.layout_reset = True
@@ -412,13 +378,21 @@ class Window:
     # -- asked by actions -----------------------------------------------------------------------------------------------
     def toggle_panels(self) -> None:
         """Hide everything but the object, or bring it back."""
-        self._panels_hidden = not self._panels_hidden
-        for window in self.params.docking_params.dockable_windows[1:]:
-            window.is_visible = not self._panels_hidden
+        self.layout.toggle()
 
     def show_keys(self) -> None:
         """The window with all keys."""
         self._keys_shown = not self._keys_shown
+
+    def close_overlay(self) -> bool:
+        """Close what lies over everything else, the topmost first; False where nothing does."""
+        if close_popups():
+            return True
+        if self.studio.failures:
+            self.studio.failures.pop(0)
+            return True
+        shown, self._keys_shown = self._keys_shown, False
+        return shown
 
     def show_panel(self, label: str) -> None:
         """Bring a panel to the front."""

@@ -96,20 +96,32 @@ class CameraKeys:
         Raises:
             FileProblem, ValueError: see ``write_camera_path``.
         """
-        keyframes = [key.camera.camera() for key in self.keys]
-        frames = self.frames(fps)
         write_camera_path(
-            path, frames, keyframes=keyframes, fps=fps, loop=self.loop, tension=self.tension, width=width, height=height
+            path,
+            self.frames(fps),
+            keyframes=[key.camera.camera() for key in self.keys],
+            transitions=[key.seconds for key in self.keys],
+            fps=fps,
+            loop=self.loop,
+            tension=self.tension,
+            width=width,
+            height=height,
         )
 
     @classmethod
     def load(cls, path: Path) -> "CameraKeys":
-        """Ready frames become keyframes, evenly thinned.
+        """The file's keyframes; where it holds ready frames alone they become keyframes, evenly thinned.
 
         Raises:
             FileProblem: see ``load_camera_path``.
         """
         read = load_camera_path(path)
+        if 0 < len(read.keyframes) <= MOST_READ:
+            keys = tuple(
+                CameraKey(camera=OrbitCamera.seen_by(camera), seconds=max(seconds, LEAST_SECONDS))
+                for camera, seconds in read.keyframes
+            )
+            return cls(keys=keys, loop=read.loop, tension=read.tension)
         cameras = list(read.cameras)
         stride = max(1, -(-len(cameras) // MOST_READ), round(read.fps * SECONDS))
         chosen = cameras[::stride]

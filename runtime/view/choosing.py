@@ -79,6 +79,11 @@ class Choosing(Looking, ABC):
         """Exchange the camera path, undoably."""
         self.mark(dataclasses.replace(self.marks, path=path))
 
+    def add_view(self) -> None:
+        """The view that is shown becomes the last keyframe of the camera path."""
+        self.set_path(self.path.with_key(self.camera))
+        self.say(f"this view is keyframe {len(self.path.keys)} of the camera path")
+
     def new_region(self, kind: RegionKind) -> None:
         """A region about the selection, or in the middle of the object; the other kind where one stands already."""
         if self.region is not None:

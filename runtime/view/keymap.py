@@ -61,6 +61,7 @@ ACTIONS: tuple[Action, ...] = (
     Action(name="screenshot", help="save a screenshot", group="View", keys=("f2",)),
     Action(name="copy_picture", help="copy a picture of this view", group="View", keys=("shift+f2",)),
     Action(name="add_view", help="add this view to the camera path", group="View", keys=("p",)),
+    Action(name="play_path", help="play the camera path, or stop", group="View", keys=("shift+p",)),
     Action(name="palette", help="command palette", group="View", keys=("ctrl+p",)),
     Action(name="keys", help="show the keys", group="View", keys=("f1", "shift+slash")),
 )

@@ -139,11 +139,12 @@ class Timelapse:
         self.every = every
         self._cameras = cameras
         self._states: queue.Queue[RunState | None] = queue.Queue(maxsize=WAITING_STATES)
+        self._ended = False
         self.recording = replace(recording, shots=self._shots)
 
     def take(self, state: RunState) -> None:
         """A state that the run has reached; called by the optimizer's thread, which is never kept waiting."""
-        if state.step % self.every or self.recording.finished:
+        if state.step % self.every or self._ended or self.recording.finished:
             return
         try:
             self._states.put_nowait(state)
@@ -152,6 +153,9 @@ class Timelapse:
 
     def end(self) -> None:
         """No more frames; the film is written with those that are there."""
+        if self._ended:
+            return
+        self._ended = True
         threading.Thread(target=self._states.put, args=(None,), daemon=True).start()
 
     def _shots(self, recording: Recording) -> Iterator[tuple[Subject, Camera]]:

@@ -28,6 +28,7 @@ class CameraPanel:
         self.moment = 0.0
         self.playing = False
         self._played = 0.0
+        self._shown: OrbitCamera | None = None
         self._held: CameraKeys | None = None
 
     def draw(self) -> None:
@@ -38,6 +39,7 @@ class CameraPanel:
         if imgui.button(f"{fa.ICON_FA_PLUS}  Add this view###add view", half):
             studio.set_path(path.with_key(studio.camera, self.chosen if self.chosen >= 0 else None))
             self.chosen = self.chosen + 1 if self.chosen >= 0 else -1
+        imgui.set_item_tooltip("after the one that is chosen, or at the end  (p)")
         imgui.same_line()
         imgui.begin_disabled(not path.keys)
         if imgui.button("Clear###clear path", half):
@@ -61,6 +63,7 @@ class CameraPanel:
             text = f"{number + 1}   azimuth {camera.azimuth:.0f}, elevation {camera.elevation:.0f}, distance {camera.distance:.2f}"
             if imgui.selectable(f"{text}##key", self.chosen == number)[0]:
                 self.chosen = number
+                self.playing = False
                 studio.camera = camera
             imgui.pop_id()
         if not 0 <= self.chosen < len(path.keys):
@@ -68,6 +71,7 @@ class CameraPanel:
         number, key = self.chosen, path.keys[self.chosen]
         if imgui.button("Replace"):
             studio.set_path(path.changed(number, replace(key, camera=studio.camera)))
+        imgui.set_item_tooltip("put the view that is shown in its place")
         imgui.same_line()
         if imgui.button("Delete"):
             studio.set_path(path.without(number))
@@ -76,27 +80,35 @@ class CameraPanel:
         if imgui.button(f"{fa.ICON_FA_ARROW_UP}###earlier"):
             studio.set_path(path.swapped(number, number - 1))
             self.chosen = max(number - 1, 0)
+        imgui.set_item_tooltip("earlier")
         imgui.same_line()
         if imgui.button(f"{fa.ICON_FA_ARROW_DOWN}###later"):
             studio.set_path(path.swapped(number, number + 1))
             self.chosen = min(number + 1, len(path.keys) - 1)
+        imgui.set_item_tooltip("later")
         imgui.same_line()
         imgui.set_next_item_width(-1)
-        changed, seconds = imgui.slider_float("##key seconds", key.seconds, LEAST_SECONDS, 10.0, "%.1f s to the next")
+        ends = number == len(path.keys) - 1 and not path.loop
+        imgui.begin_disabled(ends)
+        said = "the path ends here" if ends else "%.1f s to the next" if number < len(path.keys) - 1 else "%.1f s back"
+        changed, seconds = imgui.slider_float("##key seconds", key.seconds, LEAST_SECONDS, 10.0, said)
         if changed:
             self._held = path.changed(number, replace(key, seconds=round(seconds, 2)))
         self._let_go()
+        imgui.end_disabled()
 
     def _shape(self, path: CameraKeys) -> None:
         changed, loop = imgui.checkbox("closed", path.loop)
         if changed:
             self.studio.set_path(replace(path, loop=loop))
+        imgui.set_item_tooltip("from the last keyframe back to the first")
         imgui.same_line()
         imgui.set_next_item_width(-1)
         changed, tension = imgui.slider_float("##tension", path.tension, -1.0, 1.0, "tension %.2f")
         if changed:
             self._held = replace(path, tension=round(tension, 2))
         self._let_go()
+        imgui.set_item_tooltip("0 goes smoothly through the keyframes, 1 rests at each, -1 swings about them")
 
     def _let_go(self) -> None:
         """What a slider has changed becomes one step of undo when it is let go."""
@@ -106,22 +118,40 @@ class CameraPanel:
 
     def _try(self, path: CameraKeys) -> None:
         if len(path.keys) < 2:
-            self.playing = False
             return
         icon = fa.ICON_FA_PAUSE if self.playing else fa.ICON_FA_PLAY
         if imgui.button(f"{icon}###play"):
-            self.playing, self._played = not self.playing, time.monotonic()
+            self.play()
         imgui.same_line()
         imgui.set_next_item_width(-1)
         moved, self.moment = imgui.slider_float(
             "##moment", self.moment, 0.0, path.seconds, f"%.1f of {path.seconds:.1f} s"
         )
-        if self.playing:
-            now = time.monotonic()
-            self.moment, self._played = (self.moment + now - self._played) % path.seconds, now
-            moved = True
         if moved:
-            self.studio.camera = OrbitCamera.seen_by(path.at(np.array([self.moment]))[0])
+            self.playing = False
+            self._show(path)
+
+    def play(self) -> None:
+        """Start and stop the way along the path, from where it was left."""
+        if len(self.studio.path.keys) < 2:
+            self.studio.say("a path needs two keyframes: go to a view and add it (p), then another")
+            return
+        self.playing, self._played, self._shown = not self.playing, time.monotonic(), self.studio.camera
+
+    def advance(self) -> None:
+        """Every frame, whether the panel is shown or not: go on along the path, until the hand takes the camera."""
+        path = self._held or self.studio.path
+        if not self.playing:
+            return
+        if len(path.keys) < 2 or self.studio.camera != self._shown:
+            self.playing = False
+            return
+        now = time.monotonic()
+        self.moment, self._played = (self.moment + now - self._played) % path.seconds, now
+        self._show(path)
+
+    def _show(self, path: CameraKeys) -> None:
+        self._shown = self.studio.camera = OrbitCamera.seen_by(path.at(np.array([self.moment]))[0])
 
     def _files(self) -> None:
         studio = self.studio

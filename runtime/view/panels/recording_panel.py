@@ -45,12 +45,15 @@ class RecordingPanel:
         self.width, self.height = 512, 512
         self.fps = 30
         self.seconds = 4.0
+        self.path_seconds: float | None = None
+        """Of a film along the camera path; None for as long as the path takes."""
         self.elevation = 15.0
         self.every = 5
         self.along_path = False
         self.background = "white"
         self.recording: Recording | None = None
         self.timelapse: Timelapse | None = None
+        self._ending = False
 
     def draw(self) -> None:
         """One frame."""
@@ -70,9 +73,10 @@ class RecordingPanel:
         if self.film is Film.TIMELAPSE:
             self._row("every", self._every)
             self._row("from", self._from)
+        elif self.film is Film.PATH:
+            self._row("seconds", self._path_seconds)
         else:
             self._row("seconds", self._seconds)
-        if self.film is Film.TURNTABLE:
             self._row("elevation", self._elevation)
         self._row("background", self._background)
         self._button()
@@ -109,6 +113,14 @@ class RecordingPanel:
     def _seconds(self) -> None:
         _, self.seconds = imgui.slider_float("##seconds", self.seconds, 0.5, 30.0, "%.1f s")
 
+    def _path_seconds(self) -> None:
+        own = self.studio.path.seconds
+        shown = own if self.path_seconds is None else self.path_seconds
+        changed, seconds = imgui.slider_float("##path seconds", shown, 0.5, max(30.0, own), "%.1f s")
+        if changed:
+            self.path_seconds = None if abs(seconds - own) < 0.05 else seconds
+        imgui.set_item_tooltip("as long as the path takes in Cameras, or quicker or slower")
+
     def _elevation(self) -> None:
         _, self.elevation = imgui.slider_float("##elevation", self.elevation, -80.0, 80.0, "%.0f deg")
 
@@ -126,29 +138,35 @@ class RecordingPanel:
     def _button(self) -> None:
         going = self.recording
         if going is None:
-            if imgui.button(f"{fa.ICON_FA_VIDEO}  Record###record", ImVec2(-1, 0)) and self.name.strip():
+            if imgui.button(f"{fa.ICON_FA_VIDEO}  Record###record", ImVec2(-1, 0)):
                 self.start()
             return
         said = f"{going.done} of {going.total}" if going.total else f"{going.done} frames"
         imgui.progress_bar(going.share, ImVec2(px(-130), 0), said)
         imgui.same_line()
-        if self.timelapse is not None and imgui.button("Finish", ImVec2(px(60), 0)):
-            self.timelapse.end()
-        imgui.same_line()
+        if self.timelapse is not None:
+            if imgui.button("Finish", ImVec2(px(60), 0)):
+                self.timelapse.end()
+            imgui.set_item_tooltip("write the film with the frames that are there")
+            imgui.same_line()
         if imgui.button("Stop", ImVec2(-1, 0)):
             going.stop()
+        imgui.set_item_tooltip("give it up; nothing is written")
         if self.timelapse is not None:
             imgui.text_colored(MUTED, "a frame every few steps, until Finish or the end of the run")
-            if self.studio.worker.session.finished:
-                self.timelapse.end()
 
     def settle(self) -> None:
-        """Every frame, whether the panel is shown or not: tell of what has been finished."""
+        """Every frame, whether the panel is shown or not: end a timelapse with the run, and tell of what has been finished."""
+        worker = self.studio.worker
+        if self.timelapse is not None and not self._ending and worker.session.finished:
+            # In the optimizer's thread, which then has handed over the last state.
+            self._ending = True
+            worker.command(self.timelapse.end)
         if self.recording is not None and self.recording.finished:
             self.studio.say(self.recording.message, error=self.recording.failed)
             self.recording = None
             if self.timelapse is not None:
-                self.studio.worker.listeners.remove(self.timelapse.take)
+                worker.listeners.remove(self.timelapse.take)
                 self.timelapse = None
 
     def cameras(self) -> list[Camera]:
@@ -159,7 +177,7 @@ class RecordingPanel:
         """
         camera = self.studio.camera
         if self.film is Film.PATH or (self.film is Film.TIMELAPSE and self.along_path):
-            return self.studio.path.frames(self.fps, self.seconds)
+            return self.studio.path.frames(self.fps, self.path_seconds)
         if self.film is Film.TIMELAPSE:
             return [camera.camera()]
         count = max(2, round(self.seconds * self.fps))
@@ -181,28 +199,44 @@ class RecordingPanel:
         if self.recording is not None:
             studio.say("a film is being made already; finish or stop it first")
             return
-        suffix = FORMATS[self.format]
-        path = studio.project.folder / (self.name.strip() + (suffix if suffix.startswith(".") else ""))
+        name = self.name.strip()
+        if not name:
+            studio.say("give the film a name", error=True)
+            return
+        if self.film is Film.TIMELAPSE and not self._can_follow():
+            return
         try:
             cameras = self.cameras()
         except ValueError as error:
             studio.say(str(error), error=True)
             return
+        suffix = FORMATS[self.format] if FORMATS[self.format].startswith(".") else ""
+        path = free_place(studio.project.folder / (name.removesuffix(suffix) + suffix))
         subject = Subject.of(studio.scene.state, studio.scene.hidden)
         size = (self.width, self.height)
         self.recording = film(subject, cameras, path, size, self.fps, BACKGROUNDS[self.background])
         if self.film is Film.TIMELAPSE:
-            if not studio.project.optimizes:
-                self.recording = None
-                studio.say("a timelapse films a run, and this file is only viewed", error=True)
-                return
             self.recording.total = None
+            self._ending = False
             self.timelapse = Timelapse(self.recording, cameras, self.every)
             self.recording = self.timelapse.recording
             studio.worker.listeners.append(self.timelapse.take)
             if not studio.worker.running:
                 studio.say("the timelapse films the steps to come: press space")
         self.recording.start()
+
+    def _can_follow(self) -> bool:
+        """Whether there are steps to come; says why not."""
+        if not self.studio.project.optimizes:
+            self.studio.say("a timelapse films a run, and this file is only viewed", error=True)
+            return False
+        if self.studio.worker.session.finished:
+            self.studio.say(
+                "a timelapse films the steps to come, and the run is at its last one; go back in the timeline first",
+                error=True,
+            )
+            return False
+        return True
 
     def screenshot(self, size: tuple[int, int] = (1024, 1024)) -> Path | None:
         """Save the object as it is seen, by the optimizer's own renderers."""
@@ -232,7 +266,19 @@ class RecordingPanel:
         self.studio.say(f"{path.name} is saved, and on the clipboard")
 
     def close(self) -> None:
-        """Stop what is being recorded."""
+        """Finish a timelapse with the frames that are there, for its time does not come again; stop any other film."""
         if self.recording is not None:
-            self.recording.stop()
+            if self.timelapse is not None:
+                self.timelapse.end()
+            else:
+                self.recording.stop()
             self.recording.join()
+
+
+def free_place(path: Path) -> Path:
+    """The path itself, or with the first number that no file or folder has yet: a film is never written over another."""
+    place, number = path, 2
+    while place.exists():
+        place = path.with_name(f"{path.stem}_{number:03d}{path.suffix}")
+        number += 1
+    return place

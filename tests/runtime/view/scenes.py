@@ -100,7 +100,7 @@ def features(window: Window, context: imgui.test_engine.TestContext, told: dict,
     context.yield_(3)
     window.recording.choose(Film.PATH)
     window.recording.width, window.recording.height, window.recording.fps = 64, 48, 10
-    window.recording.seconds, window.recording.format = 0.5, 2
+    window.recording.path_seconds, window.recording.format = 0.5, 2
     context.set_ref("Record")
     context.item_click("**/###record")
     person.until(lambda: window.recording.recording is None, "the film along the path")

@@ -278,3 +278,18 @@ def layout(window: Window, context: imgui.test_engine.TestContext, told: dict, p
     person.settle()
     told["visible_then"] = sorted(one.label for one in known if one.is_visible)
     told["wide_then"] = panel("Object").size.x
+
+    def in_front() -> list[str]:
+        nodes = {panel(one.label).dock_node.id_: panel(one.label).dock_node for one in known if one.is_visible}
+        return sorted(node.visible_window.name for node in nodes.values())
+
+    for name in ("Record", "Settings"):
+        window.show_panel(name)
+    context.yield_(4)
+    told["front"] = in_front()
+    person.press(imgui.Key.tab)
+    context.yield_(4)
+    told["hidden"] = sorted(one.label for one in known if one.is_visible)
+    person.press(imgui.Key.tab)
+    context.yield_(8)
+    told["visible_again"], told["front_again"] = sorted(one.label for one in known if one.is_visible), in_front()

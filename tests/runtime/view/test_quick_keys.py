@@ -1,4 +1,4 @@
-"""Keys pressed more quickly than frames come, against ImGui's own queue of events; neither display nor renderer is needed."""
+"""Keys: pressed more quickly than frames come, while typing, with a list open; against ImGui's own queue of events, without a display."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,8 @@ pytest.importorskip("imgui_bundle", reason="the window's packages are not instal
 
 from imgui_bundle import imgui
 
-from interactive3d.runtime.view.app import KEYS, held_modifiers
+from interactive3d.runtime.view.keymap import default_keymap
+from interactive3d.runtime.view.pressing import KEYS, close_popups, held_modifiers, pressed_actions
 
 
 @pytest.fixture
@@ -53,3 +54,48 @@ def test_a_chord_within_one_frame_counts(frame):
     key = imgui.Key
     keys((key.mod_shift, True), (key.right_shift, True), (key.z, True))
     assert pressed("z") == (True, {"ctrl": False, "shift": True, "alt": False})
+
+
+def test_while_something_is_typed_only_chords_that_no_text_takes_count(frame):
+    """Saving the script where it is typed is what everybody tries first."""
+    key, keymap, text = imgui.Key, default_keymap(), "red"
+    found: list[list[str]] = []
+    for pressed_keys in ((), (key.mod_ctrl, key.left_ctrl, key.s), (key.f1,), (key.x,), (key.mod_ctrl, key.z)):
+        for _ in range(3):
+            imgui.new_frame()
+            imgui.begin("typing")
+            imgui.set_keyboard_focus_here()
+            _, text = imgui.input_text("##text", text)
+            imgui.end()
+            imgui.end_frame()
+        keys(*((k, True) for k in pressed_keys))
+        imgui.new_frame()
+        assert imgui.get_io().want_text_input
+        found.append(pressed_actions(keymap))
+        imgui.end_frame()
+        keys(*((k, False) for k in pressed_keys))
+    assert found == [[], ["save"], ["keys"], [], []]
+
+
+def test_what_has_opened_is_closed_by_a_key(frame):
+    def draw() -> bool:
+        imgui.new_frame()
+        imgui.begin("panel")
+        shown = imgui.begin_popup("list")
+        if shown:
+            imgui.end_popup()
+        imgui.end()
+        imgui.end_frame()
+        return bool(shown)
+
+    imgui.new_frame()
+    assert not close_popups()
+    imgui.begin("panel")
+    imgui.open_popup("list")
+    imgui.end()
+    imgui.end_frame()
+    assert draw() and draw()
+    imgui.new_frame()
+    assert close_popups()
+    imgui.end_frame()
+    assert not draw()

@@ -1,15 +1,20 @@
 """Films of states and of runs, pictures for the clipboard, and the camera path that films can follow."""
 
 import dataclasses
+import json
 import os
 import stat
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from interactive3d.dsl import loads
+from interactive3d.dsl.program import CheckContext
 from interactive3d.runtime.engine.session import Session
 from interactive3d.runtime.output.camera_path import load_camera_path
 from interactive3d.runtime.scene.camera import Camera, turntable
@@ -17,6 +22,7 @@ from interactive3d.runtime.view import clipboard
 from interactive3d.runtime.view.camera_keys import CameraKey, CameraKeys
 from interactive3d.runtime.view.clipboard import ClipboardProblem, copy_png
 from interactive3d.runtime.view.orbit import OrbitCamera
+from interactive3d.runtime.view.panels.camera_panel import CameraPanel
 from interactive3d.runtime.view.panels.recording_panel import Film, RecordingPanel
 from interactive3d.runtime.view.project import Project
 from interactive3d.runtime.view.recording import Subject, Timelapse, film, picture
@@ -25,6 +31,16 @@ from interactive3d.runtime.view.worker import Worker
 
 NEAR = 1e-4
 """Positions in files are text of doubles; what is left is float32 of the camera's matrix."""
+
+
+PATIENCE = 60.0
+
+
+def until(condition) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.005)
 
 
 def three() -> CameraKeys:
@@ -72,9 +88,6 @@ def test_a_timelapse_films_the_steps_to_come_and_not_those_between(tmp_path: Pat
 
 def test_the_panel_films_the_path_and_a_run(tmp_path: Path, make_run):
     trainer, state = make_run(steps=6)
-    from interactive3d.dsl import loads
-    from interactive3d.dsl.program import CheckContext
-
     program = loads('prompt "a ball"\nseed 0\nsteps 6\n', CheckContext()).program
     studio = Studio(Worker(Session(trainer, (), state)), Project(title="t", folder=tmp_path, program=program))
     panel = RecordingPanel(studio)
@@ -83,7 +96,9 @@ def test_the_panel_films_the_path_and_a_run(tmp_path: Path, make_run):
     panel.start()
     assert panel.recording is None and "keyframe" in studio.notices[-1].text
     studio.set_path(three())
-    panel.seconds, panel.fps, panel.format = 0.5, 10, 2
+    panel.fps, panel.format = 10, 2
+    assert len(panel.cameras()) == 40, "as long as the path, which is played in four seconds"
+    panel.path_seconds = 0.5
     assert len(panel.cameras()) == 5
     panel.choose(Film.TIMELAPSE)
     panel.every = 2
@@ -91,12 +106,47 @@ def test_the_panel_films_the_path_and_a_run(tmp_path: Path, make_run):
     lapse = panel.timelapse
     assert lapse is not None and panel.name == "timelapse"
     studio.worker.run()
-    while studio.worker.running:
-        pass
-    lapse.end()
-    lapse.recording.join()
-    panel.settle()
-    assert (tmp_path / "timelapse.gif").is_file() and not studio.worker.listeners and panel.recording is None
+    # Nobody looks at the panel; the film ends with the run.
+    until(lambda: panel.settle() or panel.recording is None)
+    assert lapse.recording.done == 3 and not studio.worker.listeners
+    with Image.open(tmp_path / "timelapse.gif") as seen:
+        assert seen.n_frames == 3
+    panel.start()
+    assert panel.recording is None and "last one" in studio.notices[-1].text
+    studio.close()
+
+
+def test_a_film_is_never_written_over_another(tmp_path: Path, make_run):
+    trainer, state = make_run(steps=6)
+    studio = Studio(Worker(Session(trainer, (), state)), Project(title="t", folder=tmp_path))
+    panel = RecordingPanel(studio)
+    panel.width = panel.height = 16
+    panel.seconds, panel.fps, panel.format, panel.name = 0.5, 5, 2, "turn.gif"
+    for _ in range(2):
+        panel.start()
+        until(lambda: panel.settle() or panel.recording is None)
+    assert sorted(p.name for p in tmp_path.glob("*.gif")) == ["turn.gif", "turn_002.gif"]
+    panel.name = "  "
+    panel.start()
+    assert panel.recording is None and "name" in studio.notices[-1].text
+    studio.close()
+
+
+def test_a_timelapse_is_finished_when_the_window_closes(tmp_path: Path, make_run):
+    trainer, state = make_run(steps=6)
+    program = loads('prompt "a ball"\nseed 0\nsteps 6\n', CheckContext()).program
+    studio = Studio(Worker(Session(trainer, (), state)), Project(title="t", folder=tmp_path, program=program))
+    panel = RecordingPanel(studio)
+    panel.choose(Film.TIMELAPSE)
+    panel.width, panel.height, panel.every, panel.format = 16, 16, 1, 3
+    panel.start()
+    studio.worker.step(2)
+    until(lambda: studio.worker.latest().step == 2 and not studio.worker.running)
+    taken = threading.Event()
+    studio.worker.command(taken.set)
+    assert taken.wait(PATIENCE)
+    panel.close()
+    assert len(list((tmp_path / "timelapse").glob("*.png"))) == 2
     studio.close()
 
 
@@ -130,9 +180,59 @@ def test_a_path_is_saved_for_other_tools_and_read_again(tmp_path: Path):
     assert (read.width, read.height) == (640, 480)
     for a, b in zip(read.cameras, keys.frames(30.0), strict=True):
         assert np.allclose(a.position, b.position, atol=NEAR)
-    again = CameraKeys.load(tmp_path / "path.json")
+    # Without the keyframes in the file they are found again from the frames.
+    tree = json.loads((tmp_path / "path.json").read_text())
+    (tmp_path / "frames.json").write_text(json.dumps({**tree, "keyframes": []}))
+    again = CameraKeys.load(tmp_path / "frames.json")
     assert len(again.keys) == 3
     assert np.allclose(again.keys[-1].camera.camera().position, keys.keys[-1].camera.camera().position, atol=NEAR)
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_path_that_is_read_again_is_the_same_path(tmp_path: Path, loop: bool):
+    """Keyframes were thinned out of the frames: their times were lost, and each saving moved them a little."""
+    keys = dataclasses.replace(three(), loop=loop, tension=0.4)
+    keys = keys.changed(0, dataclasses.replace(keys.keys[0], seconds=0.7))
+    keys = keys.changed(1, dataclasses.replace(keys.keys[1], seconds=5.2))
+    keys.save(tmp_path / "path.json", 30.0, 640, 480)
+    again = CameraKeys.load(tmp_path / "path.json")
+    assert (again.loop, again.tension) == (loop, 0.4)
+    for a, b in zip(again.keys, keys.keys, strict=True):
+        assert dataclasses.astuple(a.camera)[:3] == pytest.approx(dataclasses.astuple(b.camera)[:3], abs=NEAR)
+        assert a.seconds == pytest.approx(b.seconds, abs=0.02)
+    # Another number of frames is made of the same keyframes at the same times.
+    few = load_camera_path(tmp_path / "path.json", frames=11).cameras
+    for a, b in zip(few, keys.frames(11 / keys.seconds), strict=True):
+        assert np.allclose(a.position, b.position, atol=0.02)
+
+
+def test_a_path_plays_until_the_hand_takes_the_camera(tmp_path: Path, make_run):
+    """Whether its panel is shown or not; it once fought with the hand, and stopped where the panels were hidden."""
+    trainer, state = make_run(steps=6)
+    studio = Studio(Worker(Session(trainer, (), state)), Project(title="t", folder=tmp_path))
+    panel = CameraPanel(studio)
+    panel.play()
+    assert not panel.playing and "two keyframes" in studio.notices[-1].text
+    for azimuth in (0.0, 90.0):
+        studio.camera = OrbitCamera(azimuth=azimuth)
+        studio.add_view()
+    assert "keyframe 2" in studio.notices[-1].text
+    panel.play()
+    moments = []
+    for _ in range(3):
+        time.sleep(0.02)
+        panel.advance()
+        moments.append(panel.moment)
+    assert 0.0 < moments[0] < moments[1] < moments[2]
+    assert np.allclose(studio.camera.camera().position, studio.path.at(np.array(moments[-1:]))[0].position, atol=NEAR)
+    turned = studio.camera = studio.camera.orbited(30.0, 0.0)
+    panel.advance()
+    assert not panel.playing and studio.camera == turned
+    panel.play()
+    studio.undo()
+    panel.advance()
+    assert not panel.playing, "one keyframe is no path"
+    studio.close()
 
 
 def test_an_orbit_is_found_from_its_camera():

@@ -221,6 +221,8 @@ def test_the_layout_is_remembered(tmp_path: Path):
     assert "Plots" in first["visible"] and "Plots" not in first["visible_then"]
     assert again["visible"] == first["visible_then"]
     assert first["wide_then"] < first["wide"] - 60 and abs(again["wide"] - first["wide_then"]) < 3
+    assert first["hidden"] == ["Object"] and first["visible_again"] == first["visible_then"]
+    assert first["front_again"] == first["front"] and {"Record", "Settings"} <= set(first["front"])
 
 
 @pytest.mark.slow
