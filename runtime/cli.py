@@ -6,10 +6,8 @@ Data goes to standard output, messages to standard error. Exit status: 0 done, 1
 import json
 import os
 import sys
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -20,6 +18,7 @@ from interactive3d.runtime.verbs.eval import evaluate
 from interactive3d.runtime.verbs.info import info
 from interactive3d.runtime.verbs.plan import plan
 from interactive3d.runtime.verbs.render import render
+from interactive3d.runtime.verbs.run import run
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -29,124 +28,6 @@ def main() -> None:
     # Read when torch is loaded. Its threads otherwise spin while they wait for each other, which costs a machine that also does
     # something else most of its time; on an idle one no difference was measured (benchmarks/threads.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
-@main.command()
-@click.argument("script", type=click.Path(path_type=Path, dir_okay=False))
-@click.option(
-    "-o", "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the run  [default: out/NAME]"
-)
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Set a param of the script or a setting, e.g. lr.position=0.005.",
-)
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Overrides the script's seed.")
-@click.option("--headless", is_flag=True, help="Never open a window; one is opened where there is a display.")
-@click.option(
-    "--save-session",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the run as a script, with everything that was done in the window.",
-)
-@click.option("--resume", is_flag=True, help="Go on from the newest whole checkpoint in the folder.")
-@click.option(
-    "--watch",
-    is_flag=True,
-    help="Follow SCRIPT and the files it uses: what lies ahead is planned anew when one is saved.",
-)
-@click.option(
-    "--rewind",
-    is_flag=True,
-    help="With --watch (which it implies): an edit of the past goes back to before it and replays.",
-)
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--dry-run", is_flag=True, help="Check everything and say what would be done, but take no step.")
-@click.option("--log-level", type=click.Choice(["quiet", "normal", "debug"]), default="normal", show_default=True)
-@_mendable
-def run(
-    script: Path,
-    out: Path | None,
-    settings: tuple[str, ...],
-    seed: int | None,
-    headless: bool,
-    save_session: Path | None,
-    resume: bool,
-    watch: bool,
-    rewind: bool,
-    device: str,
-    dry_run: bool,
-    log_level: str,
-) -> None:
-    """Run SCRIPT to the end and leave its results in a folder."""
-    from interactive3d.runtime.engine.run import Run
-    from interactive3d.runtime.engine.script import load_script
-    from interactive3d.runtime.engine.start import checked_device
-    from interactive3d.runtime.progress import Progress
-
-    overrides = overrides_of(settings)
-    loaded = load_script(script, overrides)
-    show_diagnostics(loaded)
-    if loaded.program is None:
-        raise Failure(f"{script}: not run; mend the errors above first")
-    folder = out or Path("out") / script.stem
-    if dry_run:
-        program = loaded.program
-        click.echo(f"{script}: {program.steps} steps, {len(program.operations)} operations, into {folder}")
-        return
-    with Progress(quiet=log_level == "quiet", debug=log_level == "debug") as progress:
-        progress.report.diagnostics = show_diagnostics
-        going = Run(
-            loaded.program,
-            script,
-            folder,
-            seed=seed,
-            device=checked_device(device),
-            resume=resume,
-            report=progress.report,
-            overrides=overrides,
-        )
-        drive = None if headless else _window(going, script, progress.report.message)
-        with progress.interruptible(going.stop):
-            result = going.go(drive, watch=watch or rewind, rewind=rewind)
-    if save_session is not None:
-        from interactive3d.runtime.output.atomic import write_text
-
-        write_text(save_session, going.as_script())
-    if not result.complete:
-        command = f"interactive3d run {script} --out {folder} --resume"
-        raise Failure(f"stopped at step {result.state.step}; everything is in {folder}. Go on with: {command}")
-    click.echo(
-        f"{result.folder}: {result.state.step} steps in {result.seconds:.0f} s, {len(result.state.model)} blobs, state {result.digest[:16]}"
-    )
-
-
-def _window(going: Any, script: Path, tell: Callable[[str], None]) -> Callable[[Any], bool] | None:
-    """What drives a run through a window, or None where none can be opened."""
-    from interactive3d.runtime.view.open import NoWindow, open_session, why_not
-
-    reason = why_not()
-    if reason is not None:
-        tell(f"{reason}; running without")
-        return None
-
-    def drive(session: Any) -> bool:
-        try:
-            open_session(
-                session,
-                title=script.stem,
-                folder=going.folder.path,
-                program=going.program,
-                script=script.resolve(),
-                closing=lambda: going.stopping,
-            )
-        except NoWindow as problem:
-            tell(f"{problem}; running without")
-            return False
-        return True
-
-    return drive
 
 
 @main.command()
@@ -247,18 +128,13 @@ def verify(folder: Path) -> None:
     from interactive3d.runtime.progress import Progress
 
     record = read_record(folder)
-    overrides = tuple((n, v) for n, v in record["overrides"])
-    # What was followed before each edit whose past was not replayed, then the script itself.
-    scripts = [splice["script"] for splice in record.get("splices", ())] + [f"script/{record['script']}"]
-    programs = []
-    for script in scripts:
-        loaded = load_script(folder / script, overrides)
-        show_diagnostics(loaded)
-        if loaded.program is None:
-            raise Failure(f"{folder}: {script} does not pass the checks of this version")
-        programs.append(loaded.program)
+    script = f"script/{record['script']}"
+    loaded = load_script(folder / script, tuple((n, v) for n, v in record["overrides"]))
+    show_diagnostics(loaded)
+    if loaded.program is None:
+        raise Failure(f"{folder}: {script} does not pass the checks of this version")
     with Progress(quiet=False) as progress:
-        found = replay_digest(programs[-1], record, progress.report, programs[:-1])
+        found = replay_digest(folder, loaded.program, record, progress.report)
     if found != record["state_digest"]:
         raise Failure(
             f"{folder}: not the same: recorded {record['state_digest'][:16]} (torch {record['versions']['torch']}, {record['device']}), "
@@ -346,7 +222,7 @@ def list_settings(markdown: bool, as_json: bool) -> None:
             click.echo(f"{path:<26}{spec.default!s:<10}{span_text(spec)}\n{'':<26}{spec.help}")
 
 
-for _verb in (convert, evaluate, info, plan, render):
+for _verb in (convert, evaluate, info, plan, render, run):
     main.add_command(_verb)
 
 

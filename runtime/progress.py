@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from interactive3d.runtime.engine.run import Report
+from interactive3d.runtime.engine.record import Report
 from interactive3d.runtime.engine.state import Effect, RunState
 from interactive3d.runtime.engine.trainer import StepNotes
 

@@ -23,8 +23,8 @@ def _flag(default: bool, help: str) -> Any:
     return field(default=default, metadata={"kind": "bool", "help": help})
 
 
-def _choice(default: str, choices: tuple[str, ...], help: str) -> Any:
-    return field(default=default, metadata={"kind": "enum", "choices": choices, "help": help})
+def _choice(default: str, choices: tuple[str, ...], help: str, *, how: bool = False) -> Any:
+    return field(default=default, metadata={"kind": "enum", "choices": choices, "help": help, "how": how})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,11 +104,13 @@ class LargeSettings:
         "auto",
         ("auto", "float32", "float16", "bfloat16"),
         "number format of the weights; auto is float32 on the CPU, bfloat16 for flow models on CUDA, else float16",
+        how=True,
     )
     memory: str = _choice(
         "auto",
         ("auto", "full", "sliced", "lean", "offload", "sequential"),
         "rung of the memory ladder; auto takes the fastest that the free memory allows, and steps down when memory runs out",
+        how=True,
     )
     interval: float = _number(0.05, 0.001, 0.5, "interval score matching: distance of its two noise levels")
     stride: float = _number(0.2, 0.01, 1.0, "interval score matching: longest step of the inversion")
@@ -367,6 +369,13 @@ def _specs() -> Iterator[SettingSpec]:
 
 
 SPECS: dict[str, SettingSpec] = {s.path: s for s in _specs()}
+HOW = frozenset(
+    f"{group.name}.{item.name}"
+    for group in dataclasses.fields(Settings)
+    for item in dataclasses.fields(group.default)  # type: ignore[arg-type]
+    if item.metadata.get("how")
+)
+"""Settings that say how a number is computed, not which: another value changes it by rounding only."""
 
 
 def spec(path: str) -> SettingSpec:

@@ -1,4 +1,4 @@
-"""Operations as plain JSON and back, for snapshots and run records.
+"""Operations and programs as plain JSON and back, for snapshots and run records.
 
 Only the closed vocabulary of the language is known here: nothing else can be built from a file.
 """
@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from interactive3d.dsl import operations as vocabulary
+from interactive3d.dsl import program as whole
 from interactive3d.dsl import values
 from interactive3d.dsl.operations import OPERATION_KINDS, Operation
 
@@ -25,6 +26,10 @@ _KINDS: dict[str, type] = {
         values.AxisAngle,
         values.OrbitView,
         values.Click,
+        whole.Program,
+        whole.GuidanceChoice,
+        whole.RepairPolicy,
+        *get_args(whole.Initial),
     )
 }
 _ENUMS: dict[str, type[Enum]] = {
@@ -90,3 +95,11 @@ def operation_from_json(data: Any) -> Operation:
     if not isinstance(operation, Operation):
         raise ValueError(f"expected a saved operation, got {type(operation).__name__}")
     return operation
+
+
+def program_from_json(data: Any) -> whole.Program:
+    """A saved program. Raises ValueError when the data is something else."""
+    program = from_json(data)
+    if not isinstance(program, whole.Program):
+        raise ValueError(f"expected a saved program, got {type(program).__name__}")
+    return program

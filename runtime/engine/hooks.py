@@ -8,7 +8,7 @@ from interactive3d.dsl.operations import Operation, OutputOperation
 from interactive3d.runtime.engine.state import Effect, RunState
 
 if TYPE_CHECKING:
-    from interactive3d.runtime.engine.replan import Replanned
+    from interactive3d.runtime.engine.differences import Replanned
 
 
 @dataclass(frozen=True, kw_only=True)

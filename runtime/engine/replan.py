@@ -8,187 +8,22 @@ import dataclasses
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
 
-from interactive3d.dsl import diff_programs, format_operation, format_program
-from interactive3d.dsl.frame import first_step
-from interactive3d.dsl.operations import After, AtEnd, Comparison, Operation, WhenMetric
+from interactive3d.dsl.operations import Operation, WhenMetric
 from interactive3d.dsl.program import Program
 from interactive3d.dsl.replan import Replan
+from interactive3d.runtime.engine.differences import Replanned, another, compare, streak
 from interactive3d.runtime.engine.session import Session
-from interactive3d.runtime.engine.start import DEFAULT_SEED, DEFAULT_STEPS, begin, first_settings, make_guidance
+from interactive3d.runtime.engine.start import begin, first_settings, make_guidance, seed_of, steps_of
 from interactive3d.runtime.engine.state import Metrics, RunState
 from interactive3d.runtime.engine.trainer import Trainer
 from interactive3d.runtime.guidance.protocol import Guidance
 from interactive3d.runtime.settings import Settings
 
-HEAD = ("prompt", "avoid", "seed", "steps", "guidance", "initial", "settings", "repair")
-"""What a run is made of besides its operations; steps too, for step sizes decay over the whole run."""
-
-NEVER = 10**12
-"""A step that no run reaches."""
-
-_Dated: TypeAlias = tuple[int, Operation]
-
 
 class ReplanRefused(ValueError):
     """A script that the run cannot follow from where it stands; nothing has changed. Says what to do."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Edit:
-    """One statement that an edit of the script touched: when it first acts, its line, and what became of it."""
-
-    kind: str
-    step: int | None
-    line: int | None
-    text: str
-
-    def __str__(self) -> str:
-        place = "" if self.step is None else f"step {self.step}"
-        place += "" if self.line is None else f"{', ' if place else ''}line {self.line}"
-        return f"{self.kind} {f'({place})' if place else ''}: {self.text}".replace(" :", ":")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Replanned:
-    """What came of an edit: ``step`` is where the run stood, ``from_step`` where it goes on, ``first`` the first step that differs."""
-
-    program: Program
-    old: Program
-    kept: int
-    edits: tuple[Edit, ...]
-    past: tuple[Edit, ...]
-    first: int | None
-    step: int
-    from_step: int
-    restarted: bool = False
-    spliced: bool = False
-    seconds: float = 0.0
-    moved: Callable[[RunState], RunState] | None = None
-
-    @property
-    def rewound(self) -> bool:
-        """Whether the run went back."""
-        return self.restarted or self.from_step < self.step
-
-    @property
-    def replayed(self) -> int:
-        """Steps that are taken again."""
-        return self.step - self.from_step
-
-    def headline(self) -> str:
-        """One line: what became of the statements, and where the run goes on."""
-        counts = [f"{self.kept} kept"]
-        for kind in ("changed", "added", "removed"):
-            count = sum(e.kind == kind for e in self.edits)
-            counts += [f"{count} {kind}"] if count else []
-        if self.first is None:
-            return "the script means the same as before"
-        words = ", ".join(counts)
-        if self.rewound:
-            start = "from the start" if self.from_step == 0 else f"from step {self.from_step}"
-            back = f"step {self.first} lies behind step {self.step}; replaying {start} ({self.replayed} steps)"
-        elif self.past:
-            back = f"step {self.first} lies behind step {self.step}; only what lies ahead follows"
-        else:
-            back = f"from step {self.first} on"
-        return f"{words}; {back}"
-
-    def lines(self, most: int = 12) -> list[str]:
-        """The report for a terminal."""
-        out = [f"{self.headline()} (planned in {self.seconds * 1000:.0f} ms)" if self.edits else self.headline()]
-        for group, edits in (("past", self.past), ("ahead", [e for e in self.edits if e not in self.past])):
-            shown = list(edits)[:most]
-            out += [f"  {group}: {edit}" for edit in shown]
-            if len(edits) > most:
-                out.append(f"  {group}: and {len(edits) - most} more")
-        if self.past and not self.rewound:
-            out.append("  the past stays as it was; with --rewind the run would go back and replay it")
-        return out
-
-
-# -- where two scripts part ---------------------------------------------------------------------------------------------
-def first_difference(
-    old: Program, new: Program, state: RunState, measured: Mapping[int, Metrics] | None = None, *, seed: bool = True
-) -> int | None:
-    """The first step at which a fresh run of ``new`` would differ from the run of ``old`` that has come to ``state``.
-
-    None when both mean the same; 0 when the run itself is another. What waits for a label or a metric is judged by what the run has
-    seen: ``measured`` holds what each step so far measured. ``seed`` says whether the script's seed is the one in force.
-    """
-    if any(getattr(old, name) != getattr(new, name) for name in HEAD if seed or name != "seed"):
-        return 0
-    known = _first_tail(_timed(old), _timed(new), lambda a, b: a == b)
-    waiting = _first_tail(
-        _waiting(old, state, measured, fresh=False),
-        _waiting(new, state, measured, fresh=True),
-        lambda a, b: a[1] == b[1],
-    )
-    found = [step for step in (known, waiting) if step is not None]
-    return min(found) if found else None
-
-
-def _first_tail(
-    before: Sequence[_Dated], after: Sequence[_Dated], alike: Callable[[_Dated, _Dated], bool]
-) -> int | None:
-    same = 0
-    while same < min(len(before), len(after)) and alike(before[same], after[same]):
-        same += 1
-    tails = [step for step, _ in (*before[same:], *after[same:])]
-    return min(tails) if tails else None
-
-
-def _timed(program: Program) -> list[_Dated]:
-    """Operations whose first step is known before the run, in the order in which they act."""
-    steps = program.steps if program.steps is not None else DEFAULT_STEPS
-    found = []
-    for op in program.operations:
-        step = steps if isinstance(op.when, AtEnd) else first_step(op.when)
-        if step is not None:
-            found.append((step, op))
-    return sorted(found, key=lambda pair: pair[0])
-
-
-def _waiting(program: Program, state: RunState, measured: Mapping[int, Metrics] | None, *, fresh: bool) -> list[_Dated]:
-    """Operations that wait for a label or a metric, with the step at which they acted, or will at the earliest.
-
-    ``fresh`` ones have no place in the state: what they would have done is found from what the run has measured.
-    """
-    found = []
-    for index, op in enumerate(program.operations):
-        if isinstance(op.when, AtEnd) or first_step(op.when) is not None:
-            continue
-        if not fresh and index in state.fired:
-            step = state.fired[index]
-        elif isinstance(op.when, After) and op.when.label in state.finished:
-            step = state.finished[op.when.label] + op.when.plus
-        elif fresh and isinstance(op.when, WhenMetric):
-            fired, _ = streak(op.when, measured, state.step)
-            step = state.step + 1 if fired is None else fired
-        else:
-            step = state.step + 1
-        found.append((step, op))
-    return found
-
-
-def streak(when: WhenMetric, measured: Mapping[int, Metrics] | None, upto: int) -> tuple[int | None, int]:
-    """The step at which a `when` would have fired by ``upto`` (None: it would not), and for how many steps it holds there.
-
-    Step 0 where it is not known, for the run was taken up again and its earlier measurements are gone.
-    """
-    count = 0
-    for step in range(1, upto + 1):
-        if measured is None or step not in measured:
-            return 0, 0
-        value = measured[step].get(when.metric)
-        holds = value < when.value if when.comparison is Comparison.BELOW else value > when.value
-        count = count + 1 if holds else 0
-        if count >= (when.for_steps or 1):
-            return step, count
-    return None, count
 
 
 # -- notes on what has fired --------------------------------------------------------------------------------------------
@@ -239,6 +74,7 @@ def follow(
     seed: int | None = None,
     diverged: int | None = None,
     earlier: Callable[[int], RunState | None] | None = None,
+    guidance: Guidance | None = None,
 ) -> Replanned:
     """Let a run of ``old`` follow ``new`` from its next step boundary on. Asked by whoever advances, between two steps.
 
@@ -247,41 +83,22 @@ def follow(
         seed: the seed that the run was given, which the script's own does not change.
         diverged: the first step at which the run differs from ``old`` already, for an edit of the past was not replayed.
         earlier: a state on disk before a step, where the session remembers none that is older.
+        guidance: the prior that ``new`` names, where it is made already.
 
     Raises:
         ReplanRefused: the run cannot follow; it goes on with ``old``.
     """
     begun = time.perf_counter()
     now = session.latest()
-    plan = diff_programs(old, new)
-    first = first_difference(old, new, now, session.measured, seed=seed is None)
-    edits = _edits(plan, old, new, now, session.measured, seed is not None)
-    # Before its boundary is entered, what happens at this step still lies ahead.
-    lies_behind = now.step if session.entered else now.step - 1
-    past = tuple(e for e in edits if e.step is not None and e.step <= lies_behind)
-    behind = first is not None and first <= lies_behind
-    if behind and not past:
-        past = tuple(e for e in edits if e.step == first) or (
-            Edit(kind="moved", step=first, line=None, text="the order of what happens at one step"),
-        )
-        edits = (*edits, *(e for e in past if e not in edits))
-    target = min((s for s in (first, diverged) if s is not None), default=None)
-    outcome = Replanned(
-        program=new,
-        old=old,
-        kept=len(plan.kept),
-        edits=edits,
-        past=past,
-        first=first,
-        step=now.step,
-        from_step=now.step,
-    )
-    if rewind and target is not None and target <= lies_behind:
-        outcome = _go_back(session, outcome, plan, target, seed, earlier)
+    outcome = compare(old, new, now, entered=session.entered, measured=session.measured, seed=seed is None)
+    moved = carrier(old, new, outcome.plan, session.measured)
+    if rewind and (outcome.behind or diverged is not None):
+        target = min(s for s in (outcome.first, diverged) if s is not None)
+        outcome = _go_back(session, outcome, moved, target, seed, earlier)
     else:
-        trainer, moved = _trainer_from_now_on(session, old, new, seed), carrier(old, new, plan, session.measured)
+        trainer = _trainer_from_now_on(session, old, new, seed, guidance)
         session.replan(new, trainer=trainer, moved=moved, settings=_settings_from_now_on(old, new, trainer.guidance))
-        outcome = dataclasses.replace(outcome, moved=moved, spliced=behind)
+        outcome = dataclasses.replace(outcome, moved=moved, spliced=outcome.behind)
     outcome = dataclasses.replace(outcome, seconds=time.perf_counter() - begun)
     session.hooks.replanned(outcome)
     return outcome
@@ -290,16 +107,14 @@ def follow(
 def _go_back(
     session: Session,
     outcome: Replanned,
-    plan: Replan,
+    moved: Callable[[RunState], RunState],
     target: int,
     seed: int | None,
     earlier: Callable[[int], RunState | None] | None,
 ) -> Replanned:
     """To the newest state before the first step that differs, or to the start where the run itself is another."""
     old, new, now = outcome.old, outcome.program, session.latest()
-    another = any(getattr(old, name) != getattr(new, name) for name in HEAD if seed is None or name != "seed")
-    moved = carrier(old, new, plan, session.measured)
-    if not another:
+    if not another(old, new, seed=seed is None):
         if session.remembers_before(target):
             session.replan(new, trainer=session.trainer, moved=moved, before=target)
             return dataclasses.replace(outcome, from_step=session.latest().step, moved=moved)
@@ -311,20 +126,18 @@ def _go_back(
     device = str(now.model.device)
     if old.guidance != new.guidance:
         guidance = _guidance(new, device)
-    trainer, start = begin(new, guidance, seed=_seed(new, seed), device=device)
+    trainer, start = begin(new, guidance, seed=seed_of(new, seed), device=device)
     trainer = dataclasses.replace(trainer, listen=session.trainer.listen)
     session.replan(new, trainer=trainer, moved=moved, start=start)
     return dataclasses.replace(outcome, from_step=0, restarted=True)
 
 
-def _seed(program: Program, given: int | None) -> int:
-    return given if given is not None else program.seed if program.seed is not None else DEFAULT_SEED
-
-
-def _trainer_from_now_on(session: Session, old: Program, new: Program, seed: int | None) -> Trainer:
+def _trainer_from_now_on(
+    session: Session, old: Program, new: Program, seed: int | None, made: Guidance | None
+) -> Trainer:
     """The trainer with what the edited script says of it; what only the first blobs are made of stays as it was."""
     trainer, now = session.trainer, session.latest()
-    steps = new.steps if new.steps is not None else DEFAULT_STEPS
+    steps = steps_of(new)
     if steps != trainer.steps and steps < now.step:
         raise ReplanRefused(
             f"steps {steps}: the run is at step {now.step} already, so it goes on with the script as it was; "
@@ -332,14 +145,15 @@ def _trainer_from_now_on(session: Session, old: Program, new: Program, seed: int
         )
     guidance = trainer.guidance
     if old.guidance != new.guidance:
-        guidance = _guidance(new, str(now.model.device))
+        guidance = made or _guidance(new, str(now.model.device))
     return dataclasses.replace(
         trainer,
         guidance=guidance,
         prompt=new.prompt or "",
         negative=new.avoid or "",
         steps=steps,
-        seed=trainer.seed if old.seed == new.seed else _seed(new, seed),
+        seed=trainer.seed if old.seed == new.seed else seed_of(new, seed),
+        folder=Path(new.folder),
     )
 
 
@@ -360,45 +174,3 @@ def _settings_from_now_on(old: Program, new: Program, guidance: Guidance) -> Cal
         return settings
 
     return changed
-
-
-# -- saying what was edited ---------------------------------------------------------------------------------------------
-def _edits(
-    plan: Replan, old: Program, new: Program, state: RunState, measured: Mapping[int, Metrics] | None, seed_given: bool
-) -> tuple[Edit, ...]:
-    steps_old = _steps(old, state, measured, fresh=False)
-    steps_new = _steps(new, state, measured, fresh=True)
-    found = [
-        Edit(kind="changed", step=0, line=None, text=f"{_head_line(s.name, s.old)} -> {_head_line(s.name, s.new)}")
-        for s in plan.settings
-        if not (s.name == "seed" and seed_given)
-    ]
-    for change in plan.changed:
-        step = min(steps_old.get(id(change.old), NEVER), steps_new.get(id(change.new), NEVER))
-        text = f"{format_operation(change.old)} -> {format_operation(change.new)}"
-        found.append(Edit(kind="changed", step=_known(step), line=_line(change.new), text=text))
-    for kind, group, steps in (("added", plan.added, steps_new), ("removed", plan.removed, steps_old)):
-        for op in group:
-            step = steps.get(id(op), NEVER)
-            found.append(Edit(kind=kind, step=_known(step), line=_line(op), text=format_operation(op)))
-    return tuple(sorted(found, key=lambda e: e.step if e.step is not None else NEVER))
-
-
-def _steps(program: Program, state: RunState, measured: Mapping[int, Metrics] | None, *, fresh: bool) -> dict[int, int]:
-    return {id(op): step for step, op in (*_timed(program), *_waiting(program, state, measured, fresh=fresh))}
-
-
-def _known(step: int) -> int | None:
-    return None if step >= NEVER else step
-
-
-def _line(operation: Operation) -> int | None:
-    return operation.span.line if operation.span else None
-
-
-def _head_line(name: str, value: Any) -> str:
-    """A statement of the head as the language writes it."""
-    if value is None:
-        return f"no {'splats' if name == 'initial' else name}"
-    whole = Program(**{name: value}) if name in HEAD else Program(settings=((name, value),))
-    return format_program(whole).strip()

@@ -80,7 +80,9 @@ class Session:
         policy: RepairPolicy | None = None,
         hooks: Hooks | None = None,
         given: Given | None = None,
+        entered: bool = False,
     ) -> None:
+        """``entered`` says whether what is due at the first state's step has been done already."""
         self.given = given or Given()
         self.trainer = trainer
         self.operations = tuple(operations)
@@ -94,8 +96,8 @@ class Session:
         self._undo: list[RunState] = []
         self._redo: list[RunState] = []
         self._watched: dict[str, _Watched] = {}
-        self._entered = -1
-        self._arrived = self._history[0]
+        self._entered = start.step if entered else -1
+        self._arrived, self._arrived_entered = self._history[0], entered
         self.measured: dict[int, Metrics] = {}
         """What each step so far has measured; steps before those of an earlier stretch of the run are missing."""
 
@@ -108,6 +110,10 @@ class Session:
         """Queue an operation for the next step boundary. Its numbers are cleaned, so that it is done as it will be printed."""
         with self._lock:
             self._queue.append(tidy_operation(operation))
+
+    def resubmit(self, operations: Sequence[Operation]) -> None:
+        """Operations of a journal, for the steps at which they were done; by whoever advances, between two steps."""
+        self._state = dataclasses.replace(self._state, journal=(*self._state.journal, *operations))
 
     def stop(self) -> None:
         """Make ``advance`` return at the next step boundary."""
@@ -146,7 +152,7 @@ class Session:
             self.hooks.stepped(self._state)
             self._entered = -1
             self.hooks.boundary()
-            self._arrived = _Kept(state=self._state, watched=dict(self._watched))
+            self._arrived, self._arrived_entered = _Kept(state=self._state, watched=dict(self._watched)), False
             self._boundary()
             self._remember()
             if self.finished:
@@ -184,11 +190,13 @@ class Session:
     def retreat(self) -> None:
         """Back to before the boundary where the run stands, as if nothing had happened there yet; its last step is kept.
 
-        For a boundary that could not be finished, because an operation of the script was refused.
+        For a boundary that could not be finished, because an operation of the script was refused. What was submitted happens there again.
         """
-        self._state = self._arrived.state
+        if self._arrived.state.step != self._state.step:
+            return
+        self._state = dataclasses.replace(self._arrived.state, journal=self._state.journal)
         self._watched = dict(self._arrived.watched)
-        self._entered = -1
+        self._entered = self._state.step if self._arrived_entered else -1
 
     def replan(
         self,
@@ -229,6 +237,7 @@ class Session:
             self._undo = [moved(s) for s in self._undo if s.step <= self._state.step]
             self._redo = [moved(s) for s in self._redo]
         self._arrived = _Kept(state=self._state, watched=dict(self._watched))
+        self._arrived_entered = self.entered
 
     def _kept_before(self, step: int) -> _Kept | None:
         # The very first state is from before anything has happened at step 0.

@@ -37,6 +37,16 @@ class StartProblem(ValueError):
     """A script that cannot be started. The message says what, where and what to do."""
 
 
+def steps_of(program: Program) -> int:
+    """Steps of a run of a program."""
+    return program.steps if program.steps is not None else DEFAULT_STEPS
+
+
+def seed_of(program: Program, given: int | None) -> int:
+    """The seed in force: the one that the run was given, else the script's own."""
+    return given if given is not None else program.seed if program.seed is not None else DEFAULT_SEED
+
+
 def load_blobs(path: Path, seed: int = 0, count: int = REFERENCE_BLOBS) -> GaussianModel:
     """Blobs of a splat file, or blobs laid on the surface of a mesh. A PLY with faces is a mesh."""
     if path.suffix.lower() in MESH_SUFFIXES or (path.suffix.lower() == ".ply" and _ply_has_faces(path)):
@@ -141,19 +151,27 @@ def begin(
     # What suits the prior better than the defaults, then what the script says.
     settings = first_settings((*getattr(guidance, "preferred", ()), *program.settings, *extra_settings))
     model = first_model(program, settings, guidance, seed).to(device)
+    return trainer_of(program, guidance, seed=seed, device=device), RunState(step=0, model=model, settings=settings)
+
+
+def trainer_of(program: Program, guidance: Guidance, *, seed: int, device: str) -> Trainer:
+    """What stays the same during a run.
+
+    Raises:
+        StartProblem: a segmenter that clicks or texts of the script need cannot be loaded.
+    """
     folder = Path(program.folder)
     settle_segmenter(folder, device)
     _load_segmenters(program)
-    trainer = Trainer(
+    return Trainer(
         guidance=guidance,
         prompt=program.prompt or "",
         negative=program.avoid or "",
         seed=seed,
-        steps=program.steps if program.steps is not None else DEFAULT_STEPS,
+        steps=steps_of(program),
         folder=folder,
         load_blobs=load_blobs,
     )
-    return trainer, RunState(step=0, model=model, settings=settings)
 
 
 def _load_segmenters(program: Program) -> None:

@@ -101,9 +101,14 @@ def read_snapshot_meta(path: str | Path) -> dict[str, Any]:
 
 
 def newest_whole(folder: str | Path) -> NewestSnapshot:
-    """The snapshot of the highest step that reads back whole; a folder that does not exist holds none."""
+    """The snapshot of the highest step that reads back whole; a folder that does not exist holds none.
+
+    Of several of one step it is the one without a name of its own: what was done by hand at that step is in no other.
+    """
     skipped: list[FileProblem] = []
-    for path in sorted(snapshots(folder), key=step_of, reverse=True):
+    for path in sorted(
+        snapshots(folder), key=lambda p: (step_of(p), p.name == snapshot_name(step_of(p))), reverse=True
+    ):
         try:
             load_snapshot(path)
         except FileProblem as problem:

@@ -7,12 +7,10 @@ import dataclasses
 from functools import partial
 
 from interactive3d.dsl.program import Program
-from interactive3d.runtime.engine.replan import ReplanRefused, first_difference, follow
+from interactive3d.runtime.engine.replan import ReplanRefused, follow
 from interactive3d.runtime.engine.script import load_script
 from interactive3d.runtime.engine.session import Session
 from interactive3d.runtime.view.studio import Studio
-
-__all__ = ["first_difference", "replan"]
 
 
 def replan(studio: Studio, program: Program) -> None:

@@ -170,8 +170,9 @@ def test_the_field(card: PretendCuda, tmp_path: Path) -> None:
 @pytest.mark.parametrize("script, stop", [(SPLATS, 15), (FIELD, 11)], ids=["splats", "field"])
 def test_a_run_goes_on_and_is_verified(script: str, stop: int, card: PretendCuda, tmp_path: Path) -> None:
     """Checkpoints, which lie on the processor's side, come back onto the card; so does a replay."""
+    from interactive3d.runtime.engine.record import Report
     from interactive3d.runtime.engine.replay import read_record, replay_digest
-    from interactive3d.runtime.engine.run import Report, Run
+    from interactive3d.runtime.engine.run import Run
     from interactive3d.runtime.engine.script import load_script
 
     path = tmp_path / "all.sculpt"
@@ -186,7 +187,7 @@ def test_a_run_goes_on_and_is_verified(script: str, stop: int, card: PretendCuda
         second = Run(program, path, tmp_path / "halves", device="cuda", resume=True)
         assert second.session.latest().step == stop
         assert second.go().digest == whole
-        assert replay_digest(program, read_record(tmp_path / "whole"), Report()) == whole
+        assert replay_digest(tmp_path / "whole", program, read_record(tmp_path / "whole"), Report()) == whole
 
 
 def test_the_judge(card: PretendCuda) -> None:

@@ -134,7 +134,7 @@ def test_render_films_a_turntable(script: Path, tmp_path: Path) -> None:
 
 
 def test_the_saved_session_is_a_script_that_runs_to_the_same_digest(script: Path, tmp_path: Path) -> None:
-    saved = script.with_name("saved.sculpt")
+    saved = tmp_path / "elsewhere" / "saved.sculpt"
     first, second = tmp_path / "first", tmp_path / "second"
     ran = call("run", str(script), "--out", str(first), "--headless", "--seed", "4", "--save-session", str(saved))
     assert ran.exit_code == 0, ran.output

@@ -19,7 +19,7 @@ from interactive3d.runtime.guidance.large import estimators, memory
 from interactive3d.runtime.guidance.large.families import Family, TextEmbedding, family_of, stacked, to_latents
 from interactive3d.runtime.guidance.large.loading import DEFAULT_MODEL, load_pipeline
 from interactive3d.runtime.guidance.large.paths import Level, drawn_shares, path_of
-from interactive3d.runtime.guidance.large.problems import LargeModelProblem
+from interactive3d.runtime.guidance.large.problems import LargeModelProblem, OutOfMemory
 from interactive3d.runtime.guidance.large.prompts import guided, perp_neg_guided
 from interactive3d.runtime.guidance.large.shap_e import DEFAULT_SHAPE_MODEL, IMAGE_SHAPE_MODEL, shape_points
 from interactive3d.runtime.guidance.large.texts import Condition, Texts
@@ -189,6 +189,11 @@ class DiffusersGuidance:
         return max(grain, wanted // grain * grain)
 
     # -- memory ---------------------------------------------------------------------------------------------------------
+    def smaller_side(self) -> int | None:
+        """Half the side of the pictures that the model sees, where it can see such; a value for large.size."""
+        smaller = self._fitting_side(self.side // 2)
+        return smaller if smaller < self.side else None
+
     def _settle(self, automatic: bool) -> None:
         """Puts the models where the rung wants them; steps down while that runs out of memory."""
         while True:
@@ -214,15 +219,17 @@ class DiffusersGuidance:
         """The next rung, said aloud.
 
         Raises:
-            LargeModelProblem: there is none, or the user chose this one.
+            OutOfMemory: there is none, or the user chose this one.
         """
         lower = memory.below(self.rung, self.device) if automatic else None
         if lower is None:
             free = memory.free_memory(self.device)
             told = "" if free is None else f", {free / memory.GIGABYTE:.1f} GB free"
             why = "even on the last rung of the memory ladder" if automatic else f"with large.memory {self.rung}"
-            todo = "a smaller camera.batch, large.size or model" + ("" if automatic else ", or large.memory auto")
-            raise LargeModelProblem(f"out of memory on {self.device} {why}{told}; use {todo}")
+            todo = "a smaller camera.batch or large.size" + ("" if automatic else ", or large.memory auto")
+            raise OutOfMemory(
+                f"out of memory on {self.device} {why}{told}; give it {todo} by --set, or use a smaller model"
+            )
         self.tell(f"out of memory on {self.device} with {self.rung}; going on with {lower}: {memory.MEANING[lower]}")
         return lower
 
@@ -271,7 +278,8 @@ class DiffusersGuidance:
 
         Raises:
             ValueError: pictures that are not square.
-            LargeModelProblem: out of memory at the foot of the ladder, or the number format does not hold the model's numbers.
+            OutOfMemory: at the foot of the ladder.
+            LargeModelProblem: the number format does not hold the model's numbers.
         """
         images = request.images
         if images.shape[1] != images.shape[2]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from interactive3d.runtime.guidance.large.problems import need
+from interactive3d.runtime.guidance.large.problems import OutOfMemory, need
 
 RUNGS = ("full", "sliced", "lean", "offload", "sequential")
 MEANING = {
@@ -89,8 +89,8 @@ def measure_needs(pipeline: Any, texts: tuple[str, ...], denoiser: str, side: in
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: torch's own on CUDA, plain ones of its libraries and of the CPU's allocator."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    """Whether an error says that memory ran out: torch's own on CUDA, plain ones of its libraries and of the CPU's allocator, and ours."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError | OutOfMemory):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in OUT_OF_MEMORY)
 

@@ -10,6 +10,10 @@ class LargeModelProblem(ValueError):
     """A large model that cannot be used: what was asked for, where it was looked for, what to do."""
 
 
+class OutOfMemory(LargeModelProblem):
+    """A large model that wants more memory than there is, whatever it was spared."""
+
+
 def need(package: str, what_for: str, install: str = INSTALL) -> ModuleType:
     """The module, imported.
 

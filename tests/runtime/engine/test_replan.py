@@ -11,8 +11,9 @@ import pytest
 from interactive3d.dsl import format_program, load, loads
 from interactive3d.dsl.operations import AllPart, Move, Paint, ShapePart, Sphere
 from interactive3d.dsl.program import Program
+from interactive3d.runtime.engine.differences import Replanned, first_difference
 from interactive3d.runtime.engine.hooks import Given, Hooks
-from interactive3d.runtime.engine.replan import Replanned, ReplanRefused, first_difference, follow
+from interactive3d.runtime.engine.replan import ReplanRefused, follow
 from interactive3d.runtime.engine.script import check_context, load_script
 from interactive3d.runtime.engine.session import HISTORY_EVERY, Session
 from interactive3d.runtime.engine.snapshots import digest

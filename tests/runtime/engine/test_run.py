@@ -14,8 +14,10 @@ import torch
 from PIL import Image
 
 from interactive3d.dsl.operations import NamedPart, Remove
+from interactive3d.runtime.engine.record import Report
 from interactive3d.runtime.engine.replay import read_record, replay_digest
-from interactive3d.runtime.engine.run import Report, Run
+from interactive3d.runtime.engine.resume import ResumeRefused
+from interactive3d.runtime.engine.run import Run
 from interactive3d.runtime.engine.script import load_script
 from interactive3d.runtime.engine.session import Session
 from interactive3d.runtime.engine.snapshots import digest
@@ -104,7 +106,7 @@ def test_verify_runs_it_again_to_the_same_digest(script: Path, tmp_path: Path) -
     record = read_record(folder)
     loaded = load_script(folder / "script" / record["script"])
     assert loaded.program is not None
-    assert replay_digest(loaded.program, record, Report()) == record["state_digest"]
+    assert replay_digest(folder, loaded.program, record, Report()) == record["state_digest"]
 
 
 def test_a_stopped_run_goes_on_and_ends_the_same(script: Path, tmp_path: Path) -> None:
@@ -157,7 +159,7 @@ def test_the_end_of_a_job_stops_a_run_as_ctrl_c_does(script: Path, tmp_path: Pat
 def test_another_script_is_not_resumed(script: Path, tmp_path: Path) -> None:
     started(script, tmp_path / "out").go()
     script.write_text(SCRIPT.replace("by 30 deg", "by 31 deg"))
-    with pytest.raises(FileProblem, match="another script"):
+    with pytest.raises(ResumeRefused, match="what lies behind differs"):
         started(script, tmp_path / "out", resume=True)
 
 
@@ -237,7 +239,7 @@ def test_what_was_done_at_a_kept_step_is_saved_by_an_error_too(script: Path, tmp
         run.go(window)
     left = run.session.latest()
     again = started(script, tmp_path / "out", resume=True)
-    again.metrics.close()
+    again.books.metrics.close()
     assert len(left.model) < 200 and again.session.latest().model.mean.equal(left.model.mean)
 
 
@@ -255,7 +257,7 @@ def test_a_segmenter_that_cannot_be_loaded_is_found_before_the_first_step(
     script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("INTERACTIVE3D_SEGMENTER", "sam:nothing-here.pth")
-    started(script, tmp_path / "without").metrics.close()
+    started(script, tmp_path / "without").books.metrics.close()
     script.write_text(SCRIPT + "\nat step 25 paint click (250, 250) in orbit azimuth 0 elevation 0 red\n")
     try:
         with pytest.raises(StartProblem, match=r"segment_anything|nothing-here"):

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -203,6 +204,13 @@ def test_newest_whole_passes_over_broken_ones_and_says_why(tmp_path):
     assert found.path == tmp_path / snapshot_name(40)
     assert [step_of(p.path) for p in found.skipped] == [2000, 300]
     assert "is empty" in str(found.skipped[0]) and "checksum" in str(found.skipped[1])
+
+
+@pytest.mark.parametrize("name", ["before", "wings"])
+def test_of_one_step_the_checkpoint_without_a_name_is_the_newest(name, tmp_path):
+    fill(tmp_path, 5)
+    shutil.copy(tmp_path / snapshot_name(5), tmp_path / f"{name}-{snapshot_name(5)}")
+    assert newest_whole(tmp_path).path == tmp_path / snapshot_name(5)
 
 
 def test_pruning_keeps_the_newest_and_the_named(tmp_path):

@@ -11,6 +11,7 @@ from imgui_bundle import ImVec4
 from interactive3d.dsl import loads
 from interactive3d.dsl.operations import AllPart, AtStep, Paint
 from interactive3d.dsl.program import CheckContext, Program
+from interactive3d.runtime.engine.differences import first_difference
 from interactive3d.runtime.engine.session import Session
 from interactive3d.runtime.engine.snapshots import digest
 from interactive3d.runtime.settings import SPECS
@@ -21,7 +22,7 @@ from interactive3d.runtime.view.panels.report_panels import smoothed
 from interactive3d.runtime.view.panels.run_panel import Bar, bars, nice_tick, rows_of
 from interactive3d.runtime.view.panels.settings_panel import TITLES, is_logarithmic, matches, number_format
 from interactive3d.runtime.view.project import Project, event_steps
-from interactive3d.runtime.view.replan import first_difference, replan
+from interactive3d.runtime.view.replan import replan
 from interactive3d.runtime.view.studio import Studio
 from interactive3d.runtime.view.worker import Worker
 

@@ -108,7 +108,8 @@ def test_the_foot_of_the_ladder_is_an_error_with_advice(
     guidance = make_guidance("sd15")
     run_out(guidance, monkeypatch, None)
     with pytest.raises(
-        LargeModelProblem, match=r"on the last rung .*; use a smaller camera.batch, large.size or model"
+        LargeModelProblem,
+        match=r"on the last rung .*; give it a smaller camera.batch or large.size by --set, or use a smaller model",
     ):
         guidance.score(make_request(guidance))
 

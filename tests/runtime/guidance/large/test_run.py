@@ -1,6 +1,7 @@
 """Scripts led by a large model, from the text of the script to the files of the run."""
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,20 +115,90 @@ def test_stopped_and_gone_on_with_under_settings_turned_on_the_way(
     assert found.digest == wanted["state_digest"]
 
 
-def test_running_out_of_memory_at_the_last_rung_is_one_message(
-    models: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def little_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Memory that is enough for a few pictures at once only: when asked to, from a number of predictions on."""
     import torch
 
     from interactive3d.runtime.guidance.large.families import StableDiffusion
 
-    def greedy(*args: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    predict = StableDiffusion.predict
+    count = 0
 
-    monkeypatch.setattr(StableDiffusion, "predict", greedy)
+    def begin(pictures: int, after: int = 0, side: int = 10**6) -> None:
+        nonlocal count
+        count = 0
+
+        def greedy(family: StableDiffusion, noisy: torch.Tensor, *rest: object) -> torch.Tensor:
+            nonlocal count
+            count += 1
+            if count > after and (len(noisy) > pictures or noisy.shape[-1] > side):
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return predict(family, noisy, *rest)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(StableDiffusion, "predict", greedy)
+
+    return begin
+
+
+def test_running_out_of_memory_at_the_last_rung_is_one_message(
+    models: Callable[[str], Path], tmp_path: Path, little_memory: Callable[..., None]
+) -> None:
+    little_memory(0)
     status, said = run(tmp_path, SCRIPT.format(model=models("sd15")))
     assert status == 1
     assert "out of memory on cpu with full; going on with sliced" in said
     assert "out of memory on cpu with sliced; going on with lean" in said
     assert "Error: out of memory on cpu even on the last rung of the memory ladder" in said
     assert "Traceback" not in said
+
+
+def test_the_advised_settings_are_enough_to_go_on(
+    models: Callable[[str], Path], tmp_path: Path, little_memory: Callable[..., None]
+) -> None:
+    """First fewer pictures, then smaller ones, as each message says, on the command line; the same object is made again."""
+    little_memory(1, after=2, side=4)
+    status, said = run(tmp_path, SCRIPT.replace("batch 2", "batch 4").format(model=models("sd15")))
+    assert status == 1 and "what was reached, step 2, is in" in said
+    advised = []
+    while status == 1 and len(advised) < 9:
+        command = said[said.index("interactive3d run") :].splitlines()[0]
+        advised.append(command.partition("--resume ")[2])
+        result = CliRunner().invoke(main, [*shlex.split(command)[1:], "--headless"])
+        status, said = result.exit_code, result.stderr
+    assert status == 0, said
+    assert advised == [
+        "--set camera.batch=2",
+        "--set camera.batch=1",
+        "--set camera.batch=1 --set large.size=8",
+    ]
+    settings = json.loads((tmp_path / "out" / "run.json").read_text())["settings"]
+    assert settings["camera.batch"] == 1 and settings["large.size"] == 8
+    little_memory(1, after=2, side=4)
+    verified = CliRunner().invoke(main, ["verify", str(tmp_path / "out")])
+    assert verified.exit_code == 0, verified.stderr
+
+
+def test_a_rung_that_was_asked_for_is_advised_to_be_given_up(
+    models: Callable[[str], Path], tmp_path: Path, little_memory: Callable[..., None]
+) -> None:
+    little_memory(2, after=1)
+    script = SCRIPT.format(model=models("sd15")) + "set large.memory full\n"
+    status, said = run(tmp_path, script)
+    assert status == 1 and "--resume --set large.memory=auto" in said
+    result = CliRunner().invoke(
+        main,
+        [
+            "run",
+            str(tmp_path / "fox.sculpt"),
+            "--headless",
+            "--out",
+            str(tmp_path / "out"),
+            "--resume",
+            "--set",
+            "large.memory=auto",
+        ],
+    )
+    assert result.exit_code == 0, result.stderr
+    # Taken up with what holds now: the model is put onto no rung that it would only leave again.
+    assert "as large.memory says" not in result.stderr
