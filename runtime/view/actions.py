@@ -26,11 +26,13 @@ class Actions:
         studio = window.studio
         self._deeds: dict[str, Callable[[], object]] = {
             "run": studio.toggle_run,
-            "step": studio.worker.step,
+            "step": studio.step,
             "next_event": studio.run_to_next_event,
             "undo": studio.undo,
             "redo": studio.redo,
             "save": lambda: window.script.save(),
+            "save_session": self.save_session,
+            "export_splats": self.export_splats,
             "select_all": lambda: studio.select(AllPart()),
             "invert": studio.invert,
             "deselect": self._leave,
@@ -39,17 +41,17 @@ class Actions:
             "hide": studio.hide,
             "show_all": studio.show_all,
             "remove": self._remove,
-            "tool_look": lambda: self._take(Tool.ORBIT),
-            "tool_select": lambda: self._take(Tool.CLICK),
-            "tool_rectangle": lambda: self._take(Tool.RECTANGLE),
-            "tool_lasso": lambda: self._take(Tool.LASSO),
-            "tool_brush": lambda: self._take(Tool.BRUSH),
-            "tool_color": lambda: self._take(Tool.COLOR),
-            "tool_segment": lambda: self._take(Tool.SEGMENT),
-            "tool_drag": lambda: self._take(Tool.DRAG),
-            "gizmo_move": lambda: self._gizmo(Gizmo.MOVE),
-            "gizmo_rotate": lambda: self._gizmo(Gizmo.ROTATE),
-            "gizmo_stretch": lambda: self._gizmo(Gizmo.STRETCH),
+            "tool_look": lambda: studio.take_tool(Tool.ORBIT),
+            "tool_select": lambda: studio.take_tool(Tool.CLICK),
+            "tool_rectangle": lambda: studio.take_tool(Tool.RECTANGLE),
+            "tool_lasso": lambda: studio.take_tool(Tool.LASSO),
+            "tool_brush": lambda: studio.take_tool(Tool.BRUSH),
+            "tool_color": lambda: studio.take_tool(Tool.COLOR),
+            "tool_segment": lambda: studio.take_tool(Tool.SEGMENT),
+            "tool_drag": lambda: studio.take_tool(Tool.DRAG),
+            "gizmo_move": lambda: studio.take_gizmo(Gizmo.MOVE),
+            "gizmo_rotate": lambda: studio.take_gizmo(Gizmo.ROTATE),
+            "gizmo_stretch": lambda: studio.take_gizmo(Gizmo.STRETCH),
             "semantic_edit": self._edit,
             "focus": studio.focus,
             "reset_view": studio.reset_view,
@@ -76,18 +78,6 @@ class Actions:
     def names(self) -> set[str]:
         """Every action that can be done."""
         return set(self._deeds)
-
-    def _take(self, tool: Tool) -> None:
-        studio = self.window.studio
-        studio.tool = tool
-        if tool is not Tool.ORBIT:
-            studio.gizmo = Gizmo.NONE
-
-    def _gizmo(self, kind: Gizmo) -> None:
-        studio = self.window.studio
-        studio.gizmo = Gizmo.NONE if studio.gizmo is kind else kind
-        if studio.selection is None and studio.region is None:
-            studio.say("the gizmo stands on the selection: select something first")
 
     def _leave(self) -> None:
         studio = self.window.studio

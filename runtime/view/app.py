@@ -310,9 +310,9 @@ class Window:
             if imgui.menu_item_simple("Save script", "ctrl+s"):
                 actions.do("save")
             if imgui.menu_item_simple("Save session as script"):
-                actions.save_session()
+                actions.do("save_session")
             if imgui.menu_item_simple("Export splats"):
-                actions.export_splats()
+                actions.do("export_splats")
             if imgui.menu_item_simple("Save a picture", "f2"):
                 actions.do("screenshot")
             imgui.separator()

@@ -34,6 +34,8 @@ class Choosing(Looking, ABC):
         self.project = project
         self.gizmo = Gizmo.NONE
         self.brush_pixels = 28.0
+        self.pixel = 1.0
+        """How many of the window's pixels are as large as one of a plain screen."""
         self.front_only = False
         self.selection: PartExpression | None = None
         self.hidden: PartExpression | None = None
@@ -57,6 +59,11 @@ class Choosing(Looking, ABC):
             path=self.path,
             hidden_regions=self.hidden_regions,
         )
+
+    @property
+    def brush_radius(self) -> float:
+        """In the window's pixels."""
+        return self.brush_pixels * self.pixel
 
     def mark(self, marks: Marks) -> None:
         """Exchange what is marked, undoably."""
@@ -134,7 +141,7 @@ class Choosing(Looking, ABC):
         found = smallest_part(parts, model, self.part_masks.masks(model), hit.row)
         if found is not None:
             return found
-        return ball(hit.point, self.brush_pixels * hit.depth / projection.focal)
+        return ball(hit.point, self.brush_radius * hit.depth / projection.focal)
 
     def select_color(self, hit: Hit | None, how: Combine) -> None:
         """Every blob whose colour is about that of the one that was clicked."""
@@ -144,6 +151,11 @@ class Choosing(Looking, ABC):
         color = self.scene.model.color[hit.row].clamp(0, 1).tolist()
         r, g, b = (round(float(c), 3) for c in color)
         self.select_more(ColorPart(color=(r, g, b), tolerance=round(self.color_tolerance, 3)), how)
+
+    def widen_color(self) -> None:
+        """What was selected by its colour alone follows the tolerance."""
+        if isinstance(self.selection, ColorPart):
+            self.select(dataclasses.replace(self.selection, tolerance=round(self.color_tolerance, 3)))
 
     def segment(self, projection: Projection, x: float, y: float, how: Combine) -> None:
         """A click of the segment tool: its masks are made beside the window and wait to be accepted."""

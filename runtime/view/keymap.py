@@ -29,6 +29,8 @@ ACTIONS: tuple[Action, ...] = (
     Action(name="undo", help="undo", group="Run", keys=("ctrl+z",)),
     Action(name="redo", help="redo", group="Run", keys=("ctrl+shift+z", "ctrl+y")),
     Action(name="save", help="save the script", group="Run", keys=("ctrl+s",)),
+    Action(name="save_session", help="save the session as a script", group="Run", keys=()),
+    Action(name="export_splats", help="export the splats that are shown", group="Run", keys=()),
     Action(name="select_all", help="select all", group="Select", keys=("ctrl+a",)),
     Action(name="invert", help="invert the selection", group="Select", keys=("ctrl+i",)),
     Action(name="deselect", help="select nothing, leave a tool", group="Select", keys=("escape",)),
@@ -159,6 +161,7 @@ def help_groups(keymap: Mapping[str, tuple[str, ...]]) -> dict[str, list[tuple[s
         ]
     }
     for action in ACTIONS:
-        groups.setdefault(action.group, []).append((", ".join(keymap[action.name]), action.help))
+        keys = ", ".join(keymap[action.name]) or "in the palette"
+        groups.setdefault(action.group, []).append((keys, action.help))
     groups["View"].append(("w a s d q e", "fly; shift hurries"))
     return groups

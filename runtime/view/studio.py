@@ -13,6 +13,7 @@ import numpy as np
 
 from interactive3d.dsl import format_operation, format_program
 from interactive3d.dsl.operations import (
+    EditOperation,
     Operation,
     PartExpression,
     SettingValue,
@@ -24,7 +25,7 @@ from interactive3d.runtime.engine.session_script import done_by_hand, session_pr
 from interactive3d.runtime.engine.state import RunState
 from interactive3d.runtime.output.atomic import write_text
 from interactive3d.runtime.view.choosing import Choosing
-from interactive3d.runtime.view.gestures import Pull, Tool, gizmo_operation
+from interactive3d.runtime.view.gestures import Gizmo, Pull, Tool, gizmo_operation
 from interactive3d.runtime.view.history import Operated
 from interactive3d.runtime.view.keymap import default_keymap
 from interactive3d.runtime.view.latest import Latest
@@ -198,7 +199,15 @@ class Studio(Choosing):
         self._show_marks(marks)
         self.log.append((self.worker.latest().step, "did", text))
         self.worker.submit(operation)
+        if isinstance(operation, EditOperation):
+            self.leave_mesh()
         return True
+
+    def leave_mesh(self) -> None:
+        """Show the blobs that were made of a mesh, where it hides them: they are what the hand changes."""
+        if self.mesh is not None and self.show_mesh and not self.previewing:
+            self.show_own_mesh(False)
+            self.say("the mesh's blobs are shown now, for they are what changes (View, The mesh itself)")
 
     def _naming_problem(self, operation: Operation) -> str | None:
         """Why the name that an operation gives cannot be given; None where it can, or where none is given."""
@@ -209,6 +218,25 @@ class Studio(Choosing):
         """A setting, as an operation."""
         if self.worker.latest().settings.get(path) != value:
             self.submit(SetValue(path=path, value=value))
+
+    def take_tool(self, tool: Tool) -> None:
+        """What the left button does from now on."""
+        self.tool = tool
+        if tool is not Tool.ORBIT:
+            self.gizmo = Gizmo.NONE
+
+    def take_gizmo(self, kind: Gizmo) -> None:
+        """Show a gizmo, or take it away where it is shown; says where it stands when that is not what one might think."""
+        self.gizmo = Gizmo.NONE if self.gizmo is kind else kind
+        turns, region = kind is Gizmo.ROTATE, self.region is not None
+        if self.gizmo is Gizmo.NONE:
+            return
+        if self.selection is None and not region:
+            self.say("the gizmo stands on the selection: select something first")
+        elif self.selection is None and turns:
+            self.say("a region does not turn; move it (1) or scale it (3)")
+        elif self.selection is not None and region and not turns:
+            self.say("the gizmo stands on the region; take that away to move or scale the selection")
 
     def let_go(self, pivot: tuple[float, float, float], matrix: np.ndarray) -> None:
         """A gizmo was let go: the operation, and the selection that follows what it moved."""
@@ -275,20 +303,36 @@ class Studio(Choosing):
     # -- the run --------------------------------------------------------------------------------------------------------
     def toggle_run(self) -> None:
         """Start or pause."""
-        if not self.project.optimizes:
-            self.say("this file is only viewed; there is nothing to optimize")
-        elif self.worker.running:
+        if self.worker.running:
             self.worker.pause()
-        else:
+        elif self._can_go_on():
             self.past = None
             self.worker.run()
 
+    def step(self) -> None:
+        """Take one step."""
+        if self._can_go_on():
+            self.past = None
+            self.worker.step()
+
     def run_to_next_event(self) -> None:
         """Take steps to the next operation of the script that stands at a known step."""
-        now = self.worker.latest().step
-        later = [s for s in event_steps(self.project.program) if s > now]
-        self.past = None
-        self.worker.run(min(later) if later else None)
+        if self._can_go_on():
+            now = self.worker.latest().step
+            later = [s for s in event_steps(self.project.program) if s > now]
+            self.past = None
+            self.worker.run(min(later) if later else None)
+
+    def _can_go_on(self) -> bool:
+        """Whether there are steps to take; says why not."""
+        if not self.project.optimizes:
+            self.say("this file is only viewed; there is nothing to optimize")
+            return False
+        if self.worker.session.finished:
+            again = "`Go on from here`" if self.past is not None else "click in the timeline to go back"
+            self.say(f"the run is at its last step: {again}, or give the script more steps")
+            return False
+        return True
 
     # -- the script -----------------------------------------------------------------------------------------------------
     def session_script(self, folder: Path | None = None) -> str:

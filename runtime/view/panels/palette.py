@@ -22,7 +22,7 @@ def ranked(words: str, candidates: dict[str, str]) -> list[str]:
 
 
 def read_operation(studio: Studio, text: str) -> Operation:
-    """One operation of the language, with the script's parts and views and the scene's names at hand.
+    """One operation of the language, with the script's parts and views and the scene's names at hand. It stands in no line of the script.
 
     Raises:
         SculptError: the text is none.
@@ -34,7 +34,7 @@ def read_operation(studio: Studio, text: str) -> Operation:
         views=program.views if program else (),
         tags=studio.scene.model.tag_names,
     )
-    return parse_operation(text, context)
+    return replace(parse_operation(text, context), span=None)
 
 
 class Palette:

@@ -137,7 +137,6 @@ class AboutPanel:
             **({} if viewport.carried is None else {"blobs come to OpenGL": viewport.carried}),
             "window's work": f"{100 * studio.window_share:.0f} % of the machine",
             "python": platform.python_version(),
-            "shaders": str(SHADERS),
         }
         self._table("window", rows)
         for engine in Engine:
@@ -152,6 +151,7 @@ class AboutPanel:
                 GOOD, f"{fa.ICON_FA_CHECK} all shaders compile; they are read anew when their files change"
             )
             imgui.pop_text_wrap_pos()
+            imgui.set_item_tooltip(str(SHADERS))
         if imgui.button("Examine the machine"):
             from interactive3d.runtime.doctor import examine
 

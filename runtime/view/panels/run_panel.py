@@ -22,8 +22,17 @@ from interactive3d.runtime.view.theme import ACCENT, MUTED, px, rgba
 
 fa = icons_fontawesome_6
 ROW = 20.0
+LEAST_ROW = 0.3
+"""Rows become lower where there are many, down to this share of the usual height."""
+
+WORDS_FROM = 0.85
+"""Bars lower than this share of the usual height have no words."""
+
 BEAD_GAP = 9.0
 """Pixels between two times of an operation that happens again and again, at least."""
+
+TIP_WIDTH, MOST_TOLD = 480.0, 600
+"""Pixels and characters: a lasso's operation is as long as a page."""
 
 COLORS = {
     "edit": ImVec4(0.35, 0.62, 0.95, 1.0),
@@ -120,6 +129,12 @@ def rows_of(items: list[Bar], gap: int) -> list[int]:
     return rows
 
 
+def row_height(room: float, rows: int, usual: float) -> tuple[float, int]:
+    """How high each row is, so that all of them have room, and how many are shown where even the lowest would not do."""
+    height = min(max(room / rows, LEAST_ROW * usual), usual)
+    return height, min(rows, max(1, int(room / height + 1e-6)))
+
+
 class RunPanel:
     """Controls and timeline."""
 
@@ -151,8 +166,7 @@ class RunPanel:
         imgui.pop_style_color(2)
         imgui.same_line()
         if imgui.button(f"{fa.ICON_FA_FORWARD_STEP}###step"):
-            studio.past = None
-            studio.worker.step()
+            studio.step()
         imgui.set_item_tooltip("one step  (.)")
         imgui.same_line()
         if imgui.button(f"{fa.ICON_FA_FORWARD_FAST}###next event"):
@@ -210,9 +224,7 @@ class RunPanel:
     def _timeline(self, step: int, steps: int) -> None:
         studio = self.studio
         space = imgui.get_content_region_avail()
-        wide, row_height = max(space.x, 50.0), px(ROW)
-        rows = rows_of(self._bars, max(1, round(px(steps * 6.0) / wide)))
-        tall = max(space.y, 2 * row_height)
+        wide, tall = max(space.x, 50.0), max(space.y, 2 * px(ROW))
         corner = imgui.get_cursor_screen_pos()
         imgui.invisible_button("##timeline", ImVec2(wide, tall))
         hovered = imgui.is_item_hovered()
@@ -229,44 +241,74 @@ class RunPanel:
         paint.add_line(ImVec2(corner.x, bottom - 1), ImVec2(x_of(step), bottom - 1), rgba(ACCENT, 0.8), px(2))
         tick = nice_tick(steps, wide / px(1))
         for at in range(0, steps + 1, tick):
-            x = x_of(at)
+            x, label = x_of(at), str(at)
             paint.add_line(ImVec2(x, corner.y), ImVec2(x, bottom), imgui.get_color_u32((1.0, 1.0, 1.0, 0.06)))
-            paint.add_text(ImVec2(x + 3, corner.y + 1), rgba(MUTED), str(at))
+            # The last one stands left of its line, or it would be cut off.
+            text_x = (
+                x + 3
+                if x + 3 + imgui.calc_text_size(label).x < corner.x + wide
+                else x - 3 - imgui.calc_text_size(label).x
+            )
+            paint.add_text(ImVec2(text_x, corner.y + 1), rgba(MUTED), label)
         for state in studio.worker.remembered():
             x = x_of(state.step)
             paint.add_line(ImVec2(x, bottom - 4), ImVec2(x, bottom), rgba(MUTED))
-        mouse = imgui.get_mouse_pos()
-        told = None
+        gap = max(1, round(px(steps * 6.0) / wide))
+        told = self._draw_bars(paint, x_of, (corner, ImVec2(corner.x + wide, bottom)), gap, hovered)
+        heads = [(step, rgba(ACCENT))] + ([(studio.past.step, rgba(MUTED))] if studio.past is not None else [])
+        for head, color in heads:
+            paint.add_line(ImVec2(x_of(head), corner.y), ImVec2(x_of(head), bottom), color, 2.0)
+        if hovered:
+            at = round((imgui.get_mouse_pos().x - corner.x) / wide * steps)
+            self._tip(told or f"step {at}: click to look" + ("" if at <= step else ", here: run to it"))
+            if imgui.is_mouse_clicked(0):
+                self._go(at, step)
+
+    def _draw_bars(
+        self,
+        paint: imgui.ImDrawList,
+        x_of: Callable[[float], float],
+        box: tuple[ImVec2, ImVec2],
+        gap: int,
+        hovered: bool,
+    ) -> str | None:
+        """The operations below the labels; what the one under the pointer says."""
+        low, high = box
+        rows = rows_of(self._bars, gap)
+        height, shown = row_height(high.y - low.y - px(ROW), max(rows, default=0) + 1, px(ROW))
+        mouse, told = imgui.get_mouse_pos(), None
         for bar, row in zip(self._bars, rows, strict=True):
-            top = corner.y + row_height + row * row_height
-            if top + row_height > bottom:
+            if row >= shown:
                 continue
-            a = ImVec2(min(x_of(bar.start), corner.x + wide - 6), top + 2)
-            b = ImVec2(max(x_of(bar.end), a.x + 6), top + row_height - 3)
+            top = low.y + px(ROW) + row * height
+            a = ImVec2(min(x_of(bar.start), high.x - 6), top + 0.1 * height)
+            b = ImVec2(max(x_of(bar.end), a.x + 6), top + 0.85 * height)
             inside = hovered and a.x - 2 <= mouse.x <= b.x + 2 and a.y <= mouse.y <= b.y
+            told = bar.text if inside else told
             if bar.marks:
                 self._marks(paint, bar, x_of, 0.5 * (a.y + b.y), inside)
-                told = bar.text if inside else told
                 continue
             paint.add_rect_filled(a, b, rgba(bar.color, 1.0 if inside else 0.8), 3.0)
             if bar.by_hand:
                 paint.add_rect(a, b, imgui.get_color_u32((1.0, 1.0, 1.0, 0.7)), 3.0)
             word = bar.text.split(" ", 3)[-1] if bar.text.startswith("at step ") else bar.text
-            room = b.x - a.x - 8
-            if room > 30:
+            if b.x - a.x > 38 and height >= WORDS_FROM * px(ROW):
                 paint.push_clip_rect(a, b, True)
                 paint.add_text(ImVec2(a.x + 4, a.y), imgui.get_color_u32((0.05, 0.05, 0.06, 1.0)), word)
                 paint.pop_clip_rect()
-            if inside:
-                told = bar.text
-        heads = [(step, rgba(ACCENT))] + ([(studio.past.step, rgba(MUTED))] if studio.past is not None else [])
-        for head, color in heads:
-            paint.add_line(ImVec2(x_of(head), corner.y), ImVec2(x_of(head), bottom), color, 2.0)
-        if hovered:
-            at = round((mouse.x - corner.x) / wide * steps)
-            imgui.set_tooltip(told or f"step {at}: click to look" + ("" if at <= step else ", here: run to it"))
-            if imgui.is_mouse_clicked(0):
-                self._go(at, step)
+        lost = sum(row >= shown for row in rows)
+        if lost:
+            said = f"{lost} more; make the panel taller"
+            size = imgui.calc_text_size(said)
+            paint.add_text(ImVec2(high.x - size.x - px(4), high.y - size.y - px(4)), rgba(MUTED), said)
+        return told
+
+    def _tip(self, said: str) -> None:
+        imgui.begin_tooltip()
+        imgui.push_text_wrap_pos(px(TIP_WIDTH))
+        imgui.text_unformatted(said if len(said) <= MOST_TOLD else f"{said[:MOST_TOLD]} …")
+        imgui.pop_text_wrap_pos()
+        imgui.end_tooltip()
 
     def _marks(self, paint: imgui.ImDrawList, bar: Bar, x_of: Callable[[float], float], y: float, inside: bool) -> None:
         """An operation that happens again and again: a thread with a bead for each time."""

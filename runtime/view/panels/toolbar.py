@@ -16,24 +16,47 @@ from interactive3d.runtime.view.theme import ACCENT, BAD, px, rgba
 
 fa = icons_fontawesome_6
 
-TOOLS: tuple[tuple[Tool, str, str], ...] = (
-    (Tool.ORBIT, fa.ICON_FA_ARROWS_SPIN, "tool_look"),
-    (Tool.CLICK, fa.ICON_FA_ARROW_POINTER, "tool_select"),
-    (Tool.RECTANGLE, fa.ICON_FA_VECTOR_SQUARE, "tool_rectangle"),
-    (Tool.LASSO, fa.ICON_FA_DRAW_POLYGON, "tool_lasso"),
-    (Tool.BRUSH, fa.ICON_FA_PAINTBRUSH, "tool_brush"),
-    (Tool.COLOR, fa.ICON_FA_EYE_DROPPER, "tool_color"),
-    (Tool.SEGMENT, fa.ICON_FA_WAND_MAGIC_SPARKLES, "tool_segment"),
-    (Tool.DRAG, fa.ICON_FA_HAND_FIST, "tool_drag"),
+MORE = "\nshift adds to the selection, ctrl subtracts, alt intersects"
+TOOLS: tuple[tuple[Tool, str, str, str], ...] = (
+    (Tool.ORBIT, fa.ICON_FA_ARROWS_SPIN, "tool_look", "drag to look around"),
+    (
+        Tool.CLICK,
+        fa.ICON_FA_ARROW_POINTER,
+        "tool_select",
+        f"click on a part, on what was added, or anywhere for a ball{MORE}",
+    ),
+    (Tool.RECTANGLE, fa.ICON_FA_VECTOR_SQUARE, "tool_rectangle", f"pull a rectangle about what to select{MORE}"),
+    (Tool.LASSO, fa.ICON_FA_DRAW_POLYGON, "tool_lasso", f"draw around what to select{MORE}"),
+    (Tool.BRUSH, fa.ICON_FA_PAINTBRUSH, "tool_brush", f"paint over what to select{MORE}"),
+    (Tool.COLOR, fa.ICON_FA_EYE_DROPPER, "tool_color", f"click on a colour to select all that is like it{MORE}"),
+    (
+        Tool.SEGMENT,
+        fa.ICON_FA_WAND_MAGIC_SPARKLES,
+        "tool_segment",
+        "click, and a segmenter finds what belongs to it\nshift adds a click, ctrl takes away, enter accepts",
+    ),
+    (
+        Tool.DRAG,
+        fa.ICON_FA_HAND_FIST,
+        "tool_drag",
+        "press on the object and pull: the optimizer brings it there in some steps\nthe wheel pulls nearer and farther",
+    ),
 )
-GIZMOS: tuple[tuple[Gizmo, str, str], ...] = (
-    (Gizmo.MOVE, fa.ICON_FA_UP_DOWN_LEFT_RIGHT, "gizmo_move"),
-    (Gizmo.ROTATE, fa.ICON_FA_ROTATE, "gizmo_rotate"),
-    (Gizmo.STRETCH, fa.ICON_FA_UP_RIGHT_AND_DOWN_LEFT_FROM_CENTER, "gizmo_stretch"),
+GIZMOS: tuple[tuple[Gizmo, str, str, str], ...] = (
+    (Gizmo.MOVE, fa.ICON_FA_UP_DOWN_LEFT_RIGHT, "gizmo_move", "the selection, or the region, at once"),
+    (Gizmo.ROTATE, fa.ICON_FA_ROTATE, "gizmo_rotate", "the selection, at once"),
+    (
+        Gizmo.STRETCH,
+        fa.ICON_FA_UP_RIGHT_AND_DOWN_LEFT_FROM_CENTER,
+        "gizmo_stretch",
+        "the selection, or the region, at once",
+    ),
 )
 BAR_ALPHA = 0.88
-TOOL_GAP, TOOLBAR_REST, LEAST_BUTTON = 5.0, 50.0, 18.0
-"""Pixels: between two tools, what the toolbar needs besides them, and the least side of a tool."""
+TOOL_GAP, COLUMN_GAP, TOOLBAR_REST, LEAST_BUTTON = 5.0, 6.0, 50.0, 18.0
+"""Pixels: between two tools above and beside each other, what the toolbar needs besides them, and the least side of a tool."""
+
+MOST_COLUMNS = 4
 
 
 def tool_button(icon: str, name: str, hint: str, on: bool, side: float) -> bool:
@@ -58,16 +81,25 @@ def ImGuiAccent() -> tuple[float, float, float, float]:
 
 
 def draw_toolbar(studio: Studio, origin: tuple[float, float], size: tuple[int, int]) -> None:
-    """The tools, upper left, and below them what the one in hand can be told."""
-    _floating("tools", origin[0] + px(10), origin[1] + px(10), lambda: _tools(studio, button_side(size[1])))
-    _floating("options", origin[0] + px(66), origin[1] + px(10), lambda: _options(studio))
+    """The tools, upper left, and beside them what the one in hand can be told."""
+    side, columns = arrangement(size[1], imgui.get_frame_height() * 1.25, px(1.0))
+    _floating("tools", origin[0] + px(10), origin[1] + px(10), lambda: _tools(studio, side, columns))
+    wide = px(66) + (columns - 1) * (side + px(COLUMN_GAP))
+    _floating("options", origin[0] + wide, origin[1] + px(10), lambda: _options(studio))
 
 
-def button_side(tall: float) -> float:
-    """The side of a tool's button: as large as is good to hit, smaller where the viewport is too low for all of them."""
+def arrangement(tall: float, usual: float, pixel: float) -> tuple[float, int]:
+    """The side of a tool's button, as large as is good to hit, and in how many columns they stand.
+
+    In a low viewport they become smaller, down to what can still be hit; then there are more columns. All in pixels; ``pixel`` is one of a
+    plain screen.
+    """
     count = len(TOOLS) + len(GIZMOS) + 2
-    room = (tall - px(TOOLBAR_REST)) / count - px(TOOL_GAP)
-    return max(px(LEAST_BUTTON), min(imgui.get_frame_height() * 1.25, room))
+    for columns in range(1, MOST_COLUMNS + 1):
+        room = (tall - pixel * TOOLBAR_REST) / -(-count // columns) - pixel * TOOL_GAP
+        if room >= pixel * LEAST_BUTTON:
+            return min(usual, room), columns
+    return pixel * LEAST_BUTTON, MOST_COLUMNS
 
 
 def _floating(name: str, x: float, y: float, content: Callable[[], None]) -> None:
@@ -86,22 +118,33 @@ def _floating(name: str, x: float, y: float, content: Callable[[], None]) -> Non
     imgui.pop_style_color()
 
 
-def _tools(studio: Studio, side: float) -> None:
-    keys = studio.keymap
-    for tool, icon, action in TOOLS:
-        if tool_button(icon, tool.value, f"{tool.value}  ({', '.join(keys[action])})", studio.tool is tool, side):
-            studio.tool = tool
-            if tool is not Tool.ORBIT:
-                studio.gizmo = Gizmo.NONE
-    imgui.separator()
-    for kind, icon, action in GIZMOS:
-        hint = f"{kind.value} the selection  ({', '.join(keys[action])})"
-        if tool_button(icon, kind.value, hint, studio.gizmo is kind, side):
-            studio.gizmo = Gizmo.NONE if studio.gizmo is kind else kind
-    imgui.separator()
-    if tool_button(fa.ICON_FA_CROSSHAIRS, "Focus", "frame the selection, or everything  (f)", False, side):
+def _tools(studio: Studio, side: float, columns: int) -> None:
+    keys, placed = studio.keymap, 0
+
+    def button(icon: str, name: str, hint: str, on: bool) -> bool:
+        nonlocal placed
+        if placed % columns:
+            imgui.same_line(0, px(COLUMN_GAP))
+        placed += 1
+        return tool_button(icon, name, hint, on, side)
+
+    def part() -> None:
+        if columns == 1:
+            imgui.separator()
+
+    for tool, icon, action, does in TOOLS:
+        if button(icon, tool.value, f"{tool.value}  ({', '.join(keys[action])})\n{does}", studio.tool is tool):
+            studio.take_tool(tool)
+    part()
+    for kind, icon, action, what in GIZMOS:
+        if button(icon, kind.value, f"{kind.value}  ({', '.join(keys[action])})\n{what}", studio.gizmo is kind):
+            studio.take_gizmo(kind)
+    part()
+    if button(
+        fa.ICON_FA_CROSSHAIRS, "Focus", f"frame the selection, or everything  ({', '.join(keys['focus'])})", False
+    ):
         studio.focus()
-    if tool_button(fa.ICON_FA_BORDER_ALL, "Grid", "show the floor  (g)", studio.grid, side):
+    if button(fa.ICON_FA_BORDER_ALL, "Grid", f"show the floor  ({', '.join(keys['grid'])})", studio.grid):
         studio.grid = not studio.grid
 
 
@@ -151,6 +194,8 @@ def _color_options(studio: Studio) -> None:
     imgui.same_line()
     imgui.set_next_item_width(px(130))
     _, studio.color_tolerance = imgui.slider_float("##within", studio.color_tolerance, 0.02, 1.0, "within %.2f")
+    if imgui.is_item_deactivated_after_edit():
+        studio.widen_color()
 
 
 def _drag_options(studio: Studio) -> None:
@@ -209,6 +254,10 @@ def draw_hints(studio: Studio, paint: imgui.ImDrawList, origin: tuple[float, flo
     hidden = sorted(studio.hidden_regions & set(studio.region_names))
     if hidden:
         lines.append(f"hidden: {', '.join(hidden)}")
+    if studio.scene.hidden is not None:
+        lines.append(
+            f"{int(studio.scene.hidden.sum())} blobs hidden; {', '.join(studio.keymap['show_all'])} shows them"
+        )
     for line in lines:
         wide = imgui.calc_text_size(line)
         paint.add_rect_filled(

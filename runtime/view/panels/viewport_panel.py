@@ -1,7 +1,5 @@
 """The object, and the hands on it: looking, selecting, the gizmo, the drag tool."""
 
-from dataclasses import dataclass, field
-
 import numpy as np
 from imgui_bundle import ImVec2, imgui, imguizmo
 
@@ -10,6 +8,7 @@ from interactive3d.runtime.view.keymap import FLYING
 from interactive3d.runtime.view.orbit import Projection
 from interactive3d.runtime.view.overlays import lines_of
 from interactive3d.runtime.view.painter import Look
+from interactive3d.runtime.view.panels.ink import Hand, draw_ink
 from interactive3d.runtime.view.panels.parts_panel import PartsPanel
 from interactive3d.runtime.view.panels.segment_card import SegmentCard
 from interactive3d.runtime.view.panels.toolbar import draw_hints, draw_notices, draw_toolbar
@@ -18,7 +17,7 @@ from interactive3d.runtime.view.regions import Region
 from interactive3d.runtime.view.scene_view import pick
 from interactive3d.runtime.view.selecting import Combine
 from interactive3d.runtime.view.studio import Studio
-from interactive3d.runtime.view.theme import ACCENT, in_main_dock, px, rgba
+from interactive3d.runtime.view.theme import in_main_dock, px
 from interactive3d.runtime.view.viewport import Frame, Viewport
 
 gizmo = imguizmo.im_guizmo
@@ -30,23 +29,16 @@ DAB_SPACING = 0.5
 DEPTH_STEP = 0.05
 """A notch of the wheel moves the plane of a drag by this much, in scene units."""
 
+GIZMO_STYLE = {
+    name: getattr(gizmo.Style(), name) for name in dir(gizmo.Style()) if name.endswith(("thickness", "size"))
+}
+"""How thick ImGuizmo draws on a plain screen, in pixels."""
+
 GIZMOS = {
     Gizmo.MOVE: gizmo.OPERATION.translate,
     Gizmo.ROTATE: gizmo.OPERATION.rotate,
     Gizmo.STRETCH: gizmo.OPERATION.scale,
 }
-
-
-@dataclass
-class _Hand:
-    """What the pointer is in the middle of."""
-
-    button: int | None = None
-    start: tuple[float, float] = (0.0, 0.0)
-    outline: list[tuple[float, float]] = field(default_factory=list)
-    dabs: list[tuple[float, float, float]] = field(default_factory=list)
-    dab_radius: float = 0.05
-    turning: bool = False
 
 
 class ViewportPanel:
@@ -56,7 +48,7 @@ class ViewportPanel:
         self.studio = studio
         self.viewport = viewport
         self.card = SegmentCard(studio, viewport.context, parts)
-        self.hand = _Hand()
+        self.hand = Hand()
         self.origin = (0.0, 0.0)
         self.size = (640, 480)
         self.hovered = False
@@ -79,6 +71,7 @@ class ViewportPanel:
         self.size = (max(16, int(space.x)), max(16, int(space.y)))
         corner = imgui.get_cursor_screen_pos()
         self.origin = (corner.x, corner.y)
+        self.studio.pixel = px(1.0)
         camera_before = self.studio.camera
         if self._gizmo_has_mouse:
             # ImGuizmo takes the mouse only where no item of the window wants it.
@@ -110,7 +103,7 @@ class ViewportPanel:
             paint.add_image(imgui.ImTextureRef(texture.glo), low, high)
         self._gizmo_has_mouse = self._gizmo()
         self.card.overlay(paint, self.projection, self.origin)
-        self._ink(paint)
+        draw_ink(self.studio, self.hand, self.projection, paint, self._place(), self.hovered)
         draw_notices(self.studio, paint, self.origin, self.size)
         draw_hints(self.studio, paint, self.origin, self.size)
         draw_toolbar(self.studio, self.origin, self.size)
@@ -133,6 +126,10 @@ class ViewportPanel:
             fine = max(io.display_framebuffer_scale.x, 1.0)
             low = round(fine * io.display_size.y) - round(fine * self.origin[1]) - round(fine * self.size[1])
             self.viewport.lay_on_screen((round(fine * self.origin[0]), low))
+
+    def _place(self) -> tuple[ImVec2, ImVec2]:
+        """The picture's corner in the window, and where the pointer is in it."""
+        return ImVec2(*self.origin), ImVec2(*self._point())
 
     # -- the mouse ------------------------------------------------------------------------------------------------------
     def _point(self) -> tuple[float, float]:
@@ -176,7 +173,7 @@ class ViewportPanel:
     def _press(self, button: int) -> None:
         io, studio = imgui.get_io(), self.studio
         point = self._point()
-        self.hand = _Hand(button=button, start=point, outline=[point], turning=button == 1 and io.key_ctrl)
+        self.hand = Hand(button=button, start=point, outline=[point], turning=button == 1 and io.key_ctrl)
         if button != 0:
             return
         if studio.tool is Tool.DRAG:
@@ -193,7 +190,7 @@ class ViewportPanel:
         if not dx and not dy:
             return
         if hand.turning or (hand.button == 0 and studio.tool in (Tool.ORBIT, Tool.CLICK, Tool.COLOR, Tool.SEGMENT)):
-            studio.camera = studio.camera.orbited(dx, dy)
+            studio.camera = studio.camera.orbited(dx / studio.pixel, dy / studio.pixel)
         elif hand.button != 0:
             studio.camera = studio.camera.panned(dx, dy, self.size[1])
         elif studio.pull is not None:
@@ -206,10 +203,10 @@ class ViewportPanel:
 
     def _release(self) -> None:
         studio, hand = self.studio, self.hand
-        self.hand = _Hand()
+        self.hand = Hand()
         how = combining()
         x, y = self._point()
-        clicked = abs(x - hand.start[0]) + abs(y - hand.start[1]) < CLICK_PIXELS
+        clicked = abs(x - hand.start[0]) + abs(y - hand.start[1]) < px(CLICK_PIXELS)
         if hand.button != 0 or hand.turning:
             return
         projection = self.projection
@@ -237,7 +234,7 @@ class ViewportPanel:
             return
         hand = self.hand
         if not hand.dabs:
-            hand.dab_radius = self.studio.brush_pixels * hit.depth / self.projection.focal
+            hand.dab_radius = self.studio.brush_radius * hit.depth / self.projection.focal
         far = not hand.dabs or np.linalg.norm(np.subtract(hit.point, hand.dabs[-1])) > DAB_SPACING * hand.dab_radius
         if far:
             hand.dabs.append(hit.point)
@@ -289,6 +286,7 @@ class ViewportPanel:
                 back = np.eye(4)
                 back[:3, 3] = -np.asarray(self._gizmo_pivot)
                 studio.moved = matrix @ back
+                studio.leave_mesh()
             return True
         if self._gizmo_matrix is not None:
             released, self._gizmo_matrix = self._gizmo_matrix, None
@@ -308,6 +306,9 @@ class ViewportPanel:
         gizmo.set_drawlist(imgui.get_window_draw_list())
         gizmo.set_rect(*self.origin, *(float(v) for v in self.size))
         gizmo.set_gizmo_size_clip_space(0.16)
+        style = gizmo.get_style()
+        for name, thickness in GIZMO_STYLE.items():
+            setattr(style, name, px(thickness))
         # ImGuizmo has OpenGL's conventions: y up and -z forward in camera space.
         flip = np.diag([1.0, -1.0, -1.0, 1.0])
         view = flip @ projection.camera.view_matrix().numpy()
@@ -364,41 +365,6 @@ class ViewportPanel:
             other_field=None if left is None else left[1],
             split=studio.split if left is not None else 0.0,
         )
-
-    def _ink(self, paint: imgui.ImDrawList) -> None:
-        """What is being drawn by hand."""
-        studio, hand = self.studio, self.hand
-        color = rgba(ACCENT)
-        ox, oy = self.origin
-        if hand.button == 0 and not hand.turning:
-            if studio.tool is Tool.RECTANGLE and len(hand.outline) > 1:
-                x, y = hand.outline[-1]
-                a, b = ImVec2(ox + hand.start[0], oy + hand.start[1]), ImVec2(ox + x, oy + y)
-                paint.add_rect_filled(a, b, rgba(ACCENT, 0.12))
-                paint.add_rect(a, b, color)
-            elif studio.tool is Tool.LASSO and len(hand.outline) > 1:
-                points = [ImVec2(ox + x, oy + y) for x, y in hand.outline]
-                paint.add_polyline(points, color, 1.5, 0)  # type: ignore[arg-type]
-                paint.add_line(points[-1], points[0], rgba(ACCENT, 0.4), 1.0)
-            elif studio.tool is Tool.BRUSH:
-                projection = self.projection
-                for dab in hand.dabs:
-                    pixel, depth = projection.pixels(np.array([dab]))
-                    radius = hand.dab_radius * projection.focal / max(float(depth[0]), 1e-3)
-                    paint.add_circle_filled(ImVec2(ox + pixel[0, 0], oy + pixel[0, 1]), radius, rgba(ACCENT, 0.15))
-        if self.hovered and studio.tool is Tool.BRUSH:
-            mouse = imgui.get_mouse_pos()
-            paint.add_circle(mouse, studio.brush_pixels, color, 0, 1.5)
-        elif self.hovered and studio.tool is Tool.DRAG and studio.pull is None:
-            hit = pick(studio.scene, self.projection, *self._point())
-            if hit is not None:
-                mouse = imgui.get_mouse_pos()
-                radius = studio.drag.radius * self.projection.focal / hit.depth
-                paint.add_circle(mouse, radius, color, 0, 1.5)
-                paint.add_circle_filled(mouse, 3.0, color)
-        if studio.left is not None:
-            x = ox + studio.split * self.size[0]
-            paint.add_line(ImVec2(x, oy), ImVec2(x, oy + self.size[1]), color, 1.5)
 
 
 def combining() -> Combine:
