@@ -303,11 +303,6 @@ class Session:
         before = self._state
         operation = entry.operation
         state = dataclasses.replace(before, fired={**before.fired, entry.index: before.step})
-        if entry.submitted:
-            # Without the operation itself, or the boundary that undo leads to would carry it out again.
-            place = entry.index - len(self.operations)
-            self._undo.append(dataclasses.replace(before, journal=before.journal[:place]))
-            self._redo.clear()
         try:
             state, message, watched = self._dispatch(operation, state)
             effect = Effect(
@@ -322,7 +317,13 @@ class Session:
             self.hooks.effect(effect)
             if not entry.submitted:
                 raise
+            # It changed nothing, so there is nothing to undo.
             return
+        if entry.submitted:
+            # Without the operation itself, or the boundary that undo leads to would carry it out again.
+            place = entry.index - len(self.operations)
+            self._undo.append(dataclasses.replace(before, journal=before.journal[:place]))
+            self._redo.clear()
         lasting = isinstance(operation, TermOperation) and not isinstance(operation, Ramp)
         if operation.label and not lasting:
             state = dataclasses.replace(state, finished={**state.finished, operation.label: before.step})

@@ -56,6 +56,18 @@ class History:
         self._done.append(entry)
         self._undone.clear()
 
+    def forget(self, told: str) -> Marks | None:
+        """Drop the newest operation that the run tells of in these words, for it was refused.
+
+        The marks as they were before it; None where something was done since, or where there is none.
+        """
+        for place in reversed(range(len(self._done))):
+            entry = self._done[place]
+            if isinstance(entry, Operated) and told.endswith(entry.text):
+                del self._done[place]
+                return entry.before if place == len(self._done) else None
+        return None
+
     @property
     def can_undo(self) -> bool:
         """Whether there is something to take back."""

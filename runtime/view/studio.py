@@ -97,11 +97,17 @@ class Studio(Choosing):
         self.notices = [n for n in self.notices if n.until > now]
 
     def _tell_refusals(self) -> None:
-        """What the scene did not let the hand do; the log has it from the run itself."""
+        """What the scene did not let the hand do: there is nothing to undo of it, and what it was done to is selected again.
+
+        The log has it from the run itself.
+        """
         effects = self.worker.latest().effects
         for effect in effects[min(self._effects_told, len(effects)) :]:
             if effect.refused:
                 self._notice(effect.message, error=True)
+                marks = self.history.forget(effect.text)
+                if marks is not None:
+                    self._show_marks(marks)
         self._effects_told = len(effects)
 
     def _draw_curves(self) -> None:

@@ -15,6 +15,7 @@ from interactive3d.dsl.operations import (
     TermOperation,
 )
 from interactive3d.dsl.values import After, AtEnd, AtStep, Every, FromTo
+from interactive3d.runtime.engine.session_script import done_by_hand
 from interactive3d.runtime.settings import SPECS, Settings
 from interactive3d.runtime.view.project import Compare, field_of
 from interactive3d.runtime.view.studio import Studio
@@ -56,12 +57,12 @@ class Bar:
 
 
 def bars(studio: Studio) -> list[Bar]:
-    """Every operation whose step is known by now, the script's first, then what was done by hand."""
+    """Every operation whose step is known by now, the script's first, then what was done by hand and was not refused."""
     state, program = studio.worker.latest(), studio.project.program
     last: int = studio.worker.session.trainer.steps  # type: ignore[attr-defined]
     script = program.operations if program else ()
     out = []
-    for index, operation in enumerate((*script, *state.journal)):
+    for index, operation in enumerate((*script, *done_by_hand(state, last))):
         spans = _span(operation, state.fired.get(index), last, state.settings)
         if spans is None:
             continue

@@ -139,6 +139,7 @@ def test_a_refused_operation_changes_nothing(make_run: MakeRun) -> None:
     assert digest(session.latest()) == before
     effect = session.latest().effects[-1]
     assert effect.refused and "step 2" in effect.message
+    assert not session.undo(), "what changed nothing is not undone"
 
 
 def test_a_refusal_in_the_script_stops_the_run_with_its_reason(make_run: MakeRun) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from interactive3d.dsl import loads
-from interactive3d.dsl.operations import AllPart, ColorPart, NamedPart, Paint, SetValue
+from interactive3d.dsl.operations import AllPart, ColorPart, NamedPart, Paint, Remove, SetValue, ShapePart, Sphere
 from interactive3d.runtime.engine.script import check_context
 from interactive3d.runtime.engine.session import Session
 from interactive3d.runtime.view.gestures import Gizmo
 from interactive3d.runtime.view.orbit import Projection
 from interactive3d.runtime.view.panels.palette import read_operation
+from interactive3d.runtime.view.panels.run_panel import bars
 from interactive3d.runtime.view.project import Project
 from interactive3d.runtime.view.regions import RegionKind
 from interactive3d.runtime.view.scene_view import Hit
@@ -22,6 +23,7 @@ from interactive3d.runtime.view.worker import Worker
 
 PATIENCE = 60.0
 NOBODY = NamedPart(name="nobody")
+NOWHERE = ShapePart(shape=Sphere(center=(5.0, 5.0, 5.0), radius=0.1))
 
 
 @pytest.fixture
@@ -58,6 +60,23 @@ def test_a_refusal_is_shown_over_the_picture_once(studio):
     studio.submit(Paint(part=AllPart(), color=(1.0, 0.0, 0.0)))
     wait(studio)
     assert not studio.notices
+
+
+def test_a_refusal_is_not_undone_for_it_did_nothing(studio):
+    red = Paint(part=AllPart(), color=(1.0, 0.0, 0.0))
+    before = studio.worker.latest().model.color
+    studio.submit(red)
+    wait(studio)
+    studio.select(NOWHERE)
+    assert studio.submit_and_select(Remove(part=NOWHERE), None) and studio.selection is None
+    wait(studio)
+    assert studio.selection == NOWHERE, "what was not removed is selected still"
+    assert [b.text for b in bars(studio)] == ["at start paint all #ff0000"]
+    studio.undo()
+    assert studio.selection is None
+    studio.undo()
+    wait(studio)
+    assert (studio.worker.latest().model.color == before).all() and not studio.history.can_undo
 
 
 def test_at_the_last_step_running_on_says_why_it_does_nothing(studio):
