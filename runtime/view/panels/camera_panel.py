@@ -11,11 +11,13 @@ from interactive3d.runtime.engine.outputs import camera_of
 from interactive3d.runtime.output.problems import FileProblem
 from interactive3d.runtime.view.camera_keys import LEAST_SECONDS, CameraKeys
 from interactive3d.runtime.view.orbit import OrbitCamera
+from interactive3d.runtime.view.panels.widgets import slide_float
 from interactive3d.runtime.view.studio import Studio
 from interactive3d.runtime.view.theme import px
 
 fa = icons_fontawesome_6
 FPS = 30.0
+MOST_SECONDS = 600.0
 
 
 class CameraPanel:
@@ -91,7 +93,7 @@ class CameraPanel:
         ends = number == len(path.keys) - 1 and not path.loop
         imgui.begin_disabled(ends)
         said = "the path ends here" if ends else "%.1f s to the next" if number < len(path.keys) - 1 else "%.1f s back"
-        changed, seconds = imgui.slider_float("##key seconds", key.seconds, LEAST_SECONDS, 10.0, said)
+        changed, seconds = slide_float("##key seconds", key.seconds, LEAST_SECONDS, 10.0, said, most=MOST_SECONDS)
         if changed:
             self._held = path.changed(number, replace(key, seconds=round(seconds, 2)))
         self._let_go()
@@ -104,7 +106,7 @@ class CameraPanel:
         imgui.set_item_tooltip("from the last keyframe back to the first")
         imgui.same_line()
         imgui.set_next_item_width(-1)
-        changed, tension = imgui.slider_float("##tension", path.tension, -1.0, 1.0, "tension %.2f")
+        changed, tension = slide_float("##tension", path.tension, -1.0, 1.0, "tension %.2f")
         if changed:
             self._held = replace(path, tension=round(tension, 2))
         self._let_go()
@@ -124,9 +126,7 @@ class CameraPanel:
             self.play()
         imgui.same_line()
         imgui.set_next_item_width(-1)
-        moved, self.moment = imgui.slider_float(
-            "##moment", self.moment, 0.0, path.seconds, f"%.1f of {path.seconds:.1f} s"
-        )
+        moved, self.moment = slide_float("##moment", self.moment, 0.0, path.seconds, f"%.1f of {path.seconds:.1f} s")
         if moved:
             self.playing = False
             self._show(path)

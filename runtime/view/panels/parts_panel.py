@@ -21,6 +21,7 @@ from interactive3d.runtime.engine.stage2 import COUNTED
 from interactive3d.runtime.view.naming import free_name, names_taken
 from interactive3d.runtime.view.panels.palette import read_operation
 from interactive3d.runtime.view.panels.script_panel import ScriptPanel
+from interactive3d.runtime.view.panels.widgets import slide_int
 from interactive3d.runtime.view.project import field_of
 from interactive3d.runtime.view.regions import RegionKind
 from interactive3d.runtime.view.selecting import Combine
@@ -28,6 +29,7 @@ from interactive3d.runtime.view.studio import Studio
 from interactive3d.runtime.view.theme import px
 
 fa = icons_fontawesome_6
+MOST_STEPS = 1_000_000
 MIRROR_HINTS = {
     MirrorAxis.X: "add its reflection at the plane x = 0: left and right exchanged",
     MirrorAxis.Y: "add its reflection at the plane y = 0: upside down",
@@ -103,7 +105,7 @@ class PartsPanel:
             "##prompt", "a green dragon with red wings", self.prompt, imgui.InputTextFlags_.enter_returns_true
         )
         imgui.set_next_item_width(px(-70))
-        _, self.steps = imgui.slider_int("##edit steps", self.steps, 10, 500, "for %d steps")
+        _, self.steps = slide_int("##edit steps", self.steps, 10, 500, "for %d steps", least=1, most=MOST_STEPS)
         imgui.same_line()
         if (imgui.button("Edit", ImVec2(-1, 0)) or entered) and self.prompt.strip() and studio.selection is not None:
             unknown = self.unknown_words()
@@ -214,7 +216,9 @@ class PartsPanel:
             "##refine prompt", "refine with words (or with the run's prompt)", self.refine_prompt
         )
         imgui.set_next_item_width(px(-110))
-        _, self.refine_steps = imgui.slider_int("##refine steps", self.refine_steps, 10, 2000, "for %d steps")
+        _, self.refine_steps = slide_int(
+            "##refine steps", self.refine_steps, 10, 2000, "for %d steps", least=1, most=MOST_STEPS
+        )
         imgui.same_line()
         if imgui.button("Refine", ImVec2(-1, 0)):
             self.refine()

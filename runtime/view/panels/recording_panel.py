@@ -9,6 +9,7 @@ from imgui_bundle import ImVec2, icons_fontawesome_6, imgui
 from interactive3d.runtime.output.pictures import save_picture
 from interactive3d.runtime.scene.camera import Camera, turntable
 from interactive3d.runtime.view.clipboard import ClipboardProblem, copy_png
+from interactive3d.runtime.view.panels.widgets import slide_float, slide_int
 from interactive3d.runtime.view.recording import Recording, Rgb, Subject, Timelapse, film, picture
 from interactive3d.runtime.view.studio import Studio
 from interactive3d.runtime.view.theme import MUTED, px
@@ -108,24 +109,26 @@ class RecordingPanel:
         self.width, self.height = (min(max(int(side), low), high) // 2 * 2 for side in sides)
 
     def _fps(self) -> None:
-        _, self.fps = imgui.slider_int("##fps", self.fps, 5, 60, "%d a second")
+        _, self.fps = slide_int("##fps", self.fps, 5, 60, "%d a second", least=1, most=240)
 
     def _seconds(self) -> None:
-        _, self.seconds = imgui.slider_float("##seconds", self.seconds, 0.5, 30.0, "%.1f s")
+        _, self.seconds = slide_float("##seconds", self.seconds, 0.5, 30.0, "%.1f s", least=0.1, most=600.0)
 
     def _path_seconds(self) -> None:
         own = self.studio.path.seconds
         shown = own if self.path_seconds is None else self.path_seconds
-        changed, seconds = imgui.slider_float("##path seconds", shown, 0.5, max(30.0, own), "%.1f s")
+        changed, seconds = slide_float(
+            "##path seconds", shown, 0.5, max(30.0, own), "%.1f s", least=0.1, most=max(600.0, own)
+        )
         if changed:
             self.path_seconds = None if abs(seconds - own) < 0.05 else seconds
         imgui.set_item_tooltip("as long as the path takes in Cameras, or quicker or slower")
 
     def _elevation(self) -> None:
-        _, self.elevation = imgui.slider_float("##elevation", self.elevation, -80.0, 80.0, "%.0f deg")
+        _, self.elevation = slide_float("##elevation", self.elevation, -80.0, 80.0, "%.0f deg", least=-89.0, most=89.0)
 
     def _every(self) -> None:
-        _, self.every = imgui.slider_int("##every", self.every, 1, 100, "%d steps")
+        _, self.every = slide_int("##every", self.every, 1, 100, "%d steps", most=100_000)
 
     def _from(self) -> None:
         _, self.along_path = imgui.checkbox("along the camera path", self.along_path)

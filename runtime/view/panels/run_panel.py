@@ -17,6 +17,7 @@ from interactive3d.dsl.operations import (
 from interactive3d.dsl.values import After, AtEnd, AtStep, Every, FromTo
 from interactive3d.runtime.engine.session_script import done_by_hand
 from interactive3d.runtime.settings import SPECS, Settings
+from interactive3d.runtime.view.panels.widgets import slide_float
 from interactive3d.runtime.view.project import Compare, field_of
 from interactive3d.runtime.view.studio import Studio
 from interactive3d.runtime.view.theme import ACCENT, MUTED, px, rgba
@@ -211,7 +212,7 @@ class RunPanel:
                 studio.compare = Compare.NOTHING
             imgui.same_line()
             imgui.set_next_item_width(px(120))
-            _, studio.split = imgui.slider_float("##split", studio.split, 0.0, 1.0, "")
+            _, studio.split = slide_float("##split", studio.split, 0.0, 1.0, "")
         if studio.past is not None:
             imgui.same_line()
             if imgui.button("Back to now"):

@@ -160,6 +160,7 @@ class SettingsPanel:
             changed, new_value = imgui.slider_float(
                 "##value", float(shown), float(spec.low), float(spec.high), number_format(spec), flags
             )
+            changed = changed and math.isfinite(new_value)
             new_value = float(f"{new_value:.6g}")
         if changed:
             held[spec.path] = new_value

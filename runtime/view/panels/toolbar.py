@@ -9,6 +9,7 @@ from interactive3d.dsl.operations import DragMode
 from interactive3d.runtime.engine.segmenters import has_text_segmenter
 from interactive3d.runtime.view.choosing import GROW_BY
 from interactive3d.runtime.view.gestures import Gizmo, Tool
+from interactive3d.runtime.view.panels.widgets import slide_float, slide_int
 from interactive3d.runtime.view.project import Compare, field_of
 from interactive3d.runtime.view.selecting import Combine
 from interactive3d.runtime.view.studio import Studio
@@ -177,7 +178,9 @@ def _options(studio: Studio) -> None:
     elif studio.tool in (Tool.BRUSH, Tool.CLICK):
         imgui.same_line()
         imgui.set_next_item_width(px(110))
-        _, studio.brush_pixels = imgui.slider_float("##brush", studio.brush_pixels, 4.0, 160.0, "radius %.0f px")
+        _, studio.brush_pixels = slide_float(
+            "##brush", studio.brush_pixels, 4.0, 160.0, "radius %.0f px", least=1.0, most=1000.0
+        )
     elif studio.tool is Tool.COLOR:
         _color_options(studio)
     elif studio.tool is Tool.SEGMENT and has_text_segmenter():
@@ -193,7 +196,7 @@ def _options(studio: Studio) -> None:
 def _color_options(studio: Studio) -> None:
     imgui.same_line()
     imgui.set_next_item_width(px(130))
-    _, studio.color_tolerance = imgui.slider_float("##within", studio.color_tolerance, 0.02, 1.0, "within %.2f")
+    _, studio.color_tolerance = slide_float("##within", studio.color_tolerance, 0.02, 1.0, "within %.2f")
     if imgui.is_item_deactivated_after_edit():
         studio.widen_color()
 
@@ -205,10 +208,10 @@ def _drag_options(studio: Studio) -> None:
             choice.mode = mode
         imgui.same_line()
     imgui.set_next_item_width(px(120))
-    _, choice.radius = imgui.slider_float("##radius", choice.radius, 0.02, 0.6, "radius %.2f")
+    _, choice.radius = slide_float("##radius", choice.radius, 0.02, 0.6, "radius %.2f", least=0.001, most=2.0)
     imgui.same_line()
     imgui.set_next_item_width(px(110))
-    _, choice.steps = imgui.slider_int("##steps", choice.steps, 5, 400, "%d steps")
+    _, choice.steps = slide_int("##steps", choice.steps, 5, 400, "%d steps", least=1, most=1_000_000)
     imgui.same_line()
     imgui.begin_disabled(studio.selection is None)
     _, choice.only_selected = imgui.checkbox("selection only", choice.only_selected)
