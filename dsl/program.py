@@ -166,7 +166,10 @@ class CheckContext:
       words it does know;
     - read_text(path): a file's text (OSError when it cannot be read); None reads the disk. The language server passes
       open buffers;
-    - file_exists(path): whether a file named by `add`, `splats from` exists; None leaves that unchecked;
+    - file_exists(path): whether a file named by `add`, `splats from`, `guidance reference` exists; None leaves that
+      unchecked;
+    - model_trouble(guidance, name, folder): why a name given to a guidance cannot be that of a model, for a script in
+      that folder; None when it may be one;
     - library: the folder that `use "lib/…"` falls back to (its own `lib` folder holds the gestures);
     - overrides: values for params and settings from the command line, as text: ("lift", "0.5"), ("lr.position",
       "0.005");
@@ -179,6 +182,7 @@ class CheckContext:
     near_words: Callable[[str, str], tuple[str, ...] | None] | None = None
     read_text: Callable[[Path], str] | None = None
     file_exists: Callable[[Path], bool] | None = None
+    model_trouble: Callable[[str, str, Path], str | None] | None = None
     library: Path | None = None
     overrides: tuple[tuple[str, str], ...] = ()
     colors: Mapping[str, Vec3] = field(default_factory=lambda: COLORS)

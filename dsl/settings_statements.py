@@ -19,6 +19,7 @@ SETTING_KEYWORDS = frozenset(
 )
 _SOLID_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".png", ".jpg", ".jpeg", ".webp")
 _SPLAT_SUFFIXES = (".ply", ".splat")
+_OBJECT_SUFFIXES = (".glb", ".gltf", ".obj", ".off", ".ply", ".splat", ".stl")
 MAX_STEPS = 1_000_000
 
 
@@ -89,8 +90,24 @@ class SettingStatements:
             help_ = f"did you mean `{guess}`?" if guess else "the guidances are " + ", ".join(known)
             self.report("E0217", name.start, name.end, name=name.text, help=help_, replace=guess)
             return BAD
-        models = [c.read_text(node) for node in c.given["models"].values] if c.has("models") else []
+        nodes = c.given["models"].values if c.has("models") else ()
+        models = [self._model(c, name.text, node) for node in nodes]
         return BAD if BAD in models else GuidanceChoice(name=name.text, models=tuple(models))
+
+    def _model(self, c: Clauses, guidance: str, node: Any) -> Any:
+        """What a guidance is given: an object's file for `reference`, the name of a model for others."""
+        value = c.read_text(node)
+        if value is BAD:
+            return BAD
+        if guidance == "reference":
+            # Kept where it is not there: the guidance is this one all the same, and its words are not another's to judge.
+            self.checker.operations.input_path(c, node, value, _OBJECT_SUFFIXES)
+            return value
+        ask = self.checker.context.model_trouble
+        why = ask(guidance, value, self.checker.folder) if ask is not None else None
+        if why is not None:
+            self.report("W0809", node.start, node.end, name=value, help=why)
+        return value
 
     def _repair(self, c: Clauses) -> Any:
         node = c.node("part")

@@ -56,39 +56,43 @@ def large_models() -> dict[str, str]:
     """What `guidance diffusers`, first points from text, `eval --judge clip:…` and clicks would use here; loads none of it."""
     import torch
 
-    from interactive3d.runtime.engine.segmenters import describe_segmenter, describe_text_segmenter
+    from interactive3d.runtime.engine.segmenters import segmenter_presence, text_segmenter_presence
     from interactive3d.runtime.guidance.large.loading import DEFAULT_MODEL
     from interactive3d.runtime.guidance.large.memory import GIGABYTE, free_memory
-    from interactive3d.runtime.guidance.large.problems import INSTALL
+    from interactive3d.runtime.guidance.large.presence import (
+        LIBRARIES,
+        SHAPE_PARTS,
+        missing_packages,
+        pipeline_presence,
+    )
     from interactive3d.runtime.guidance.large.shap_e import DEFAULT_SHAPE_MODEL
 
-    missing = [name for name in ("diffusers", "transformers") if importlib.util.find_spec(name) is None]
+    missing = missing_packages(*LIBRARIES)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     free = free_memory(device)
     found = {
-        "guidance diffusers": f"not installed: {INSTALL}"
-        if missing
+        "guidance diffusers": missing.text
+        if missing is not None
         else f"diffusers {_version('diffusers')}, transformers {_version('transformers')}",
         "memory ladder": "unknown" if free is None else f"{free / GIGABYTE:.1f} GB free on {device}",
         "judges": ", ".join(
             [
                 "embedded",
-                *(() if "transformers" in missing else ("clip:ID_OR_FOLDER",)),
-                *(() if importlib.util.find_spec("open_clip") is None else ("open_clip:ID_OR_FOLDER",)),
+                *(() if missing_packages("transformers") else ("clip:ID_OR_FOLDER",)),
+                *(() if missing_packages("open_clip") else ("open_clip:ID_OR_FOLDER",)),
             ]
         ),
-        "clicks": describe_segmenter(),
-        "segment by text": describe_text_segmenter(),
+        "clicks": segmenter_presence().text,
+        "segment by text": text_segmenter_presence().text,
         "multi-view prior": "none: no library that loads one without running code from the hub (docs/large_models.md)",
     }
-    if not missing:
+    if missing is None:
         from huggingface_hub import constants
 
-        cache = Path(constants.HF_HUB_CACHE)
-        found["model cache"] = f"{cache}{', offline' if constants.HF_HUB_OFFLINE else ''}"
-        for use, name in (("default model", DEFAULT_MODEL), ("first points", DEFAULT_SHAPE_MODEL)):
-            there = (cache / f"models--{name.replace('/', '--')}" / "snapshots").is_dir()
-            found[use] = f"{name}, {'in the cache' if there else 'not in the cache; fetched when first used'}"
+        found["model cache"] = f"{constants.HF_HUB_CACHE}{', offline' if constants.HF_HUB_OFFLINE else ''}"
+        shapes = pipeline_presence(DEFAULT_SHAPE_MODEL, Path(), ("ShapEPipeline",), SHAPE_PARTS)
+        found["default model"] = f"{DEFAULT_MODEL}, {pipeline_presence(DEFAULT_MODEL, Path()).text}"
+        found["first points"] = f"{DEFAULT_SHAPE_MODEL}, {shapes.text}"
     return found
 
 

@@ -1,5 +1,6 @@
 """Scripts checked against what this engine has: its settings, its priors, the words they know, the files that exist."""
 
+import os
 from pathlib import Path
 
 from interactive3d.dsl import Loaded, load
@@ -20,13 +21,23 @@ def near_words(guidance: str, word: str) -> tuple[str, ...] | None:
     return tuple(near for _, nears in unknown for near in nears) if unknown else None
 
 
+def model_trouble(guidance: str, name: str, folder: Path) -> str | None:
+    """Why a name cannot be that of a guidance's model; None when it may be one. Loads nothing, and asks no network."""
+    if guidance != "diffusers":
+        return None
+    from interactive3d.runtime.guidance.names import trouble
+
+    return trouble(name, folder)
+
+
 def check_context(overrides: tuple[tuple[str, str], ...] = ()) -> CheckContext:
     """What the checker may ask of this engine."""
     return CheckContext(
         settings=tuple(SPECS.values()),
         guidances=GUIDANCES,
         near_words=near_words,
-        file_exists=Path.is_file,
+        file_exists=os.path.isfile,
+        model_trouble=model_trouble,
         library=LIBRARY,
         overrides=overrides,
     )

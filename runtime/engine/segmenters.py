@@ -1,9 +1,10 @@
 """Which segmenter answers clicks: the embedded one, unless the environment names another."""
 
-import importlib.util
 import os
 from pathlib import Path
 
+from interactive3d.runtime.guidance.large.presence import LIBRARIES, Presence, missing_packages, network_presence
+from interactive3d.runtime.guidance.names import places
 from interactive3d.runtime.scene.segmenter import (
     EmbeddedSegmenter,
     Segmenter,
@@ -14,6 +15,7 @@ from interactive3d.runtime.scene.segmenter import (
 
 EXPECTED = "embedded, sam:CHECKPOINT.pth (segment-anything) or sam:ID_OR_FOLDER (transformers)"
 CHECKPOINTS = (".pth", ".pt")
+INSTALL_SAM = "pip install segment-anything torchvision"
 VARIABLE = "INTERACTIVE3D_SEGMENTER"
 """``embedded``, ``sam:CHECKPOINT.pth`` or ``sam:ID_OR_FOLDER``."""
 
@@ -61,33 +63,40 @@ def has_text_segmenter() -> bool:
     return bool(os.environ.get(TEXT_VARIABLE, "").strip())
 
 
-def describe_text_segmenter() -> str:
-    """One line for ``doctor``."""
+def segmenter_presence(folder: Path | None = None) -> Presence:
+    """Who answers clicks, and what is here of it, for a script in ``folder`` where there is one. Loads nothing."""
+    choice = chosen_segmenter()
+    kind, _, model = choice.partition(":")
+    if choice == "embedded":
+        return Presence(EmbeddedSegmenter.name, True)
+    if kind != "sam" or not model:
+        return Presence(f"{choice} ({VARIABLE}) is not known: expected {EXPECTED}", False)
+    found = _checkpoint if model.endswith(CHECKPOINTS) else _network
+    return _named(f"{choice} ({VARIABLE})", found(model, folder or Path()), folder)
+
+
+def text_segmenter_presence(folder: Path | None = None) -> Presence:
+    """Who answers texts, and what is here of it, for a script in ``folder`` where there is one. Loads nothing."""
     model = os.environ.get(TEXT_VARIABLE, "").strip()
     if not model:
-        return f"none: {TEXT_VARIABLE} names a CLIPSeg model"
-    return f"{model} ({TEXT_VARIABLE}){_trouble(model, 'transformers')}"
+        return Presence(f"none: {TEXT_VARIABLE} names a CLIPSeg model, such as CIDAS/clipseg-rd64-refined", False)
+    return _named(f"{model} ({TEXT_VARIABLE})", _network(model, folder or Path()), folder)
 
 
-def describe_segmenter() -> str:
-    """One line for ``doctor``: who answers clicks, and what would stand in the way."""
-    choice = chosen_segmenter()
-    if choice == "embedded":
-        return EmbeddedSegmenter.name
-    kind, _, model = choice.partition(":")
-    if kind != "sam" or not model:
-        trouble = f"; not known: expected {EXPECTED}"
-    else:
-        trouble = _trouble(model, "segment_anything" if model.endswith(CHECKPOINTS) else "transformers")
-    return f"{choice} ({VARIABLE}){trouble}"
+def _network(model: str, folder: Path) -> Presence:
+    return missing_packages(*LIBRARIES) or network_presence(model, folder)
 
 
-def _trouble(model: str, package: str) -> str:
-    """What can be told without loading anything: a package that is not there, a path to nothing."""
-    if importlib.util.find_spec(package) is None:
-        return f"; {package} is not installed"
-    path = Path(model).expanduser()
-    wants_path = model.endswith(CHECKPOINTS) or model.startswith((".", "/", "~")) or model.count("/") != 1
-    if wants_path and not path.exists():
-        return f"; there is no {path.absolute()}" + ("" if path.is_absolute() else ", unless it lies beside the script")
-    return ""
+def _checkpoint(model: str, folder: Path) -> Presence:
+    lacking = missing_packages("segment_anything", "torchvision", install=INSTALL_SAM)
+    if lacking is not None:
+        return lacking
+    found = next((path for path in places(model, folder) if path.is_file()), None)
+    if found is not None:
+        return Presence(f"checkpoint {found}", True)
+    return Presence(f"there is no checkpoint {' nor '.join(map(str, places(model, folder)))}", False)
+
+
+def _named(name: str, found: Presence, folder: Path | None) -> Presence:
+    elsewhere = "; a script's own folder is looked in too" if folder is None and not found.enough else ""
+    return Presence(f"{name}: {found.text}{elsewhere}", found.enough)

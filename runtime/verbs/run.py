@@ -138,20 +138,26 @@ def _loaded(
 
 
 def _dry_run(script: Path, folder: Path, program: "Program", given: "Given", resuming: "Resuming | None") -> None:
-    """What would be done, on standard output."""
+    """What would be done, and what is here of all that it needs, on standard output."""
+    from interactive3d.runtime.engine.needs import needs
     from interactive3d.runtime.engine.resume import changes
-    from interactive3d.runtime.engine.start import seed_of
+    from interactive3d.runtime.engine.start import seed_of, steps_of
 
-    click.echo(f"{script}: {program.steps} steps, {len(program.operations)} operations, into {folder}")
-    if resuming is None:
-        return
-    changed = changes(resuming, program, seed_of(program, given.seed))
-    step, path = resuming.earlier.state.step, resuming.earlier.path
-    click.echo(f"going on from step {step}, {path}" + ("" if changed is None else f": {changed.headline()}"))
-    for line in changed.edit_lines() if changed is not None else ():
-        click.echo(line)
-    for operation in resuming.turned:
-        click.echo(f"  --set: {operation.path} {operation.value}, from step {step} on")
+    click.echo(f"{script}: {steps_of(program)} steps, {len(program.operations)} operations, into {folder}")
+    wanted = needs(program, first_blobs=resuming is None)
+    for need in wanted:
+        click.echo(f"  {need}")
+    if resuming is not None:
+        changed = changes(resuming, program, seed_of(program, given.seed))
+        step, path = resuming.earlier.state.step, resuming.earlier.path
+        click.echo(f"going on from step {step}, {path}" + ("" if changed is None else f": {changed.headline()}"))
+        for line in changed.edit_lines() if changed is not None else ():
+            click.echo(line)
+        for operation in resuming.turned:
+            click.echo(f"  --set: {operation.path} {operation.value}, from step {step} on")
+    missing = [need.what for need in wanted if not need.found.enough]
+    if missing:
+        raise Failure(f"{script}: a run would stop for want of: {', '.join(missing)}")
 
 
 def _window(going: Any, script: Path, tell: Callable[[str], None]) -> Callable[[Any], bool] | None:

@@ -50,12 +50,18 @@ def near_words(guidance: str, word: str) -> tuple[str, ...] | None:
     return tuple(sorted(KNOWN_WORDS, key=lambda known: (abs(len(known) - len(word)), known))[:2])
 
 
+def model_trouble(guidance: str, name: str, folder: Path) -> str | None:
+    """An engine that knows a path when it sees one."""
+    return f"there is no folder {name}" if guidance == "diffusers" and name.startswith(".") else None
+
+
 def context(folder: Path | None = None, **changes: object) -> CheckContext:
     fields: dict[str, object] = {
         "settings": SETTINGS,
         "guidances": ("embedded", "reference", "diffusers"),
         "near_words": near_words,
         "file_exists": (lambda path: path.is_file()) if folder else None,
+        "model_trouble": model_trouble,
     }
     return CheckContext(**{**fields, **changes})  # type: ignore[arg-type]
 

@@ -323,6 +323,22 @@ def test_use_gives_names_in_a_namespace(tmp_path: Path) -> None:
     assert stretch.by == (1.0, 0.5, 1.0)
 
 
+def test_the_objects_of_a_reference_have_to_be_there(tmp_path: Path) -> None:
+    script = 'prompt "zyzzyva"\nsteps 3\nguidance reference "a.ply", "b.GLB"\n'
+    (tmp_path / "a.ply").write_text("ply")
+
+    def found() -> list[tuple[str, str]]:
+        loaded = loads(script, context(tmp_path), path=tmp_path / "main.sculpt")
+        return [(d.code, d.message) for d in loaded.diagnostics]
+
+    # Its words are not judged by another guidance, which it would be without.
+    assert found() == [("E0707", "there is no file `b.GLB`")]
+    (tmp_path / "b.GLB").write_bytes(b"glb")
+    assert found() == []
+    script = script.replace("a.ply", "a.txt")
+    assert [code for code, _ in found()] == ["E0706"]
+
+
 def test_the_library_serves_where_the_folder_does_not(tmp_path: Path) -> None:
     library, mine = tmp_path / "bundled", tmp_path / "mine"
     (library / "lib").mkdir(parents=True)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ at step 300 {
 class Editor:
     """A client of a few lines: requests wait for their answer, notifications are kept."""
 
-    def __init__(self) -> None:
-        command = [sys.executable, "-m", "interactive3d.dsl.server"]
+    def __init__(self, *command: str) -> None:
+        command = (sys.executable, "-m", *(command or ("interactive3d.dsl.server",)))
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
@@ -103,9 +104,9 @@ class Editor:
         self.tell("textDocument/didChange", {"textDocument": document, "contentChanges": [{"text": text}]})
 
 
-@pytest.fixture(scope="module")
-def editor() -> Iterator[Editor]:
-    client = Editor()
+@contextmanager
+def connected(*command: str) -> Iterator[Editor]:
+    client = Editor(*command)
     client.capabilities = client.ask("initialize", {"processId": None, "rootUri": None, "capabilities": {}})[
         "capabilities"
     ]
@@ -114,6 +115,12 @@ def editor() -> Iterator[Editor]:
     client.ask("shutdown", None)
     client.tell("exit", None)
     assert client.close() == 0
+
+
+@pytest.fixture(scope="module")
+def editor() -> Iterator[Editor]:
+    with connected() as client:
+        yield client
 
 
 def place(text: str, mark: str) -> dict[str, int]:
@@ -163,6 +170,25 @@ def test_diagnostics_as_one_types(opened: tuple[Editor, str]) -> None:
     assert editor.diagnostics(uri) == []
     editor.change(uri, "let a = \n", 3)
     assert {d["code"] for d in editor.diagnostics(uri)} == {"E0111"}
+
+
+def test_what_the_engine_knows_is_shown_too(tmp_path: Path) -> None:
+    """`interactive3d lsp`: a folder that is no model, while it is typed, and the file that a guidance lacks."""
+    text = 'prompt "a red fox"\nsteps 9\nguidance diffusers "./sd-2.1"\n'
+    uri = (tmp_path / "fox.sculpt").as_uri()
+    with connected("interactive3d.runtime.cli", "lsp") as engine:
+        engine.open(uri, text)
+        (fault,) = engine.diagnostics(uri)
+        assert (fault["code"], fault["severity"]) == ("W0809", 2)
+        start = place(text, '"./sd')
+        assert fault["range"]["start"] == start and fault["range"]["end"]["character"] == start["character"] + 10
+        assert str(tmp_path / "sd-2.1") in fault["message"]
+        (tmp_path / "sd-2.1").mkdir()
+        (tmp_path / "sd-2.1" / "model_index.json").write_text("{}")
+        engine.change(uri, text + "\n", 2)
+        assert engine.diagnostics(uri) == []
+        engine.change(uri, text.replace('diffusers "./sd-2.1"', 'reference "fox.glb"'), 3)
+        assert [d["code"] for d in engine.diagnostics(uri)] == ["E0707"]
 
 
 def test_a_quick_fix_cures(opened: tuple[Editor, str]) -> None:

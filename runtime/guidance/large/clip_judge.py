@@ -12,6 +12,7 @@ from torch import Tensor
 from interactive3d.runtime.guidance.large.loading import first_line, quiet_libraries, resolve
 from interactive3d.runtime.guidance.large.problems import LargeModelProblem, hub_problem
 from interactive3d.runtime.guidance.large.reading import Reader, Unread, unread
+from interactive3d.runtime.guidance.names import NETWORK
 
 WHAT_FOR = "judge clip"
 OPEN_CLIP = "open_clip_config.json"
@@ -44,7 +45,7 @@ class ClipJudge:
         quiet_libraries(WHAT_FOR)
         from transformers import AutoConfig, AutoTokenizer, CLIPModel
 
-        source = resolve(asked, folder, WHAT_FOR, marker="config.json")
+        source = resolve(asked, folder, WHAT_FOR, marker=NETWORK)
         try:
             kind = AutoConfig.from_pretrained(source).model_type
             if kind != "clip":

@@ -11,6 +11,7 @@ from jaxtyping import Bool
 from interactive3d.runtime.guidance.large.clip_judge import normalisation
 from interactive3d.runtime.guidance.large.loading import first_line, quiet_libraries, resolve
 from interactive3d.runtime.guidance.large.problems import LargeModelProblem, hub_problem
+from interactive3d.runtime.guidance.names import NETWORK
 from interactive3d.runtime.scene.segmenter import View
 
 WHAT_FOR = "segment by text"
@@ -24,7 +25,7 @@ class ClipSeg:
         quiet_libraries(WHAT_FOR)
         from transformers import AutoTokenizer, CLIPSegForImageSegmentation
 
-        source = resolve(asked, folder, WHAT_FOR, marker="config.json")
+        source = resolve(asked, folder, WHAT_FOR, marker=NETWORK)
         try:
             self.model: Any = CLIPSegForImageSegmentation.from_pretrained(source, use_safetensors=True)
             self.tokenizer: Any = AutoTokenizer.from_pretrained(source)

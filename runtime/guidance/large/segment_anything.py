@@ -12,6 +12,7 @@ from jaxtyping import Bool
 
 from interactive3d.runtime.guidance.large.loading import first_line, quiet_libraries, resolve
 from interactive3d.runtime.guidance.large.problems import LargeModelProblem, hub_problem, need
+from interactive3d.runtime.guidance.names import NETWORK
 from interactive3d.runtime.scene.segmenter import Segmenter, View
 
 WHAT_FOR = "segmenter sam"
@@ -83,7 +84,7 @@ class HubSam:
         quiet_libraries(WHAT_FOR)
         from transformers import SamModel
 
-        source = resolve(asked, folder, WHAT_FOR, marker="config.json")
+        source = resolve(asked, folder, WHAT_FOR, marker=NETWORK)
         try:
             self.model: Any = SamModel.from_pretrained(source, use_safetensors=True)
         except Exception as error:

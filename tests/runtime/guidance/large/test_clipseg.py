@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from interactive3d.runtime.engine.segmenters import TEXT_VARIABLE, describe_text_segmenter, settle_segmenter
+from interactive3d.runtime.engine.segmenters import TEXT_VARIABLE, settle_segmenter, text_segmenter_presence
 from interactive3d.runtime.guidance.large import LargeModelProblem
 from interactive3d.runtime.guidance.large.clip_judge import DEVIATION, MEAN
 from interactive3d.runtime.guidance.large.clipseg import ClipSeg
@@ -75,7 +75,7 @@ def test_the_environment_chooses(clipseg: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv(TEXT_VARIABLE, raising=False)
     settle_segmenter(Path(), "cpu")
     assert text_segmenter() is None
-    assert describe_text_segmenter().startswith("none: ")
+    assert text_segmenter_presence().text.startswith("none: ")
     monkeypatch.setenv(TEXT_VARIABLE, str(clipseg))
     settle_segmenter(Path(), "cpu")
     found = text_segmenter()

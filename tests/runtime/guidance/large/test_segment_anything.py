@@ -1,6 +1,7 @@
 """Segment Anything: transformers' class with tiny random weights, and a stand-in with the interface of segment-anything's predictor
 (the package itself needs torchvision, which the suite does without)."""
 
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from interactive3d.runtime.engine import segmenters
-from interactive3d.runtime.engine.segmenters import VARIABLE, describe_segmenter, settle_segmenter
+from interactive3d.runtime.engine.segmenters import VARIABLE, segmenter_presence, settle_segmenter
 from interactive3d.runtime.guidance.large import LargeModelProblem, problems
 from interactive3d.runtime.guidance.large.segment_anything import load_segmenter
 from interactive3d.runtime.scene.segmenter import EmbeddedSegmenter, View, segmenter, use_segmenter
@@ -151,11 +152,11 @@ def test_without_the_package_the_way_to_get_it_is_said(tmp_path: Path, monkeypat
 def test_the_environment_chooses(tiny_sam: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settle_segmenter(Path(), "cpu")
     assert isinstance(segmenter(), EmbeddedSegmenter)
-    assert "no weights" in describe_segmenter()
+    assert "no weights" in segmenter_presence().text
     monkeypatch.setenv(VARIABLE, f"sam:{tiny_sam}")
     settle_segmenter(Path(), "cpu")
     assert segmenter().name == f"Segment Anything, {tiny_sam}"
-    assert describe_segmenter() == f"sam:{tiny_sam} ({VARIABLE})"
+    assert segmenter_presence().text == f"sam:{tiny_sam} ({VARIABLE}): weights in {tiny_sam}"
     monkeypatch.setenv(VARIABLE, "embedded")
     settle_segmenter(Path(), "cpu")
     assert isinstance(segmenter(), EmbeddedSegmenter)
@@ -163,20 +164,25 @@ def test_the_environment_chooses(tiny_sam: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_doctor_says_what_stands_in_the_way_of_a_segmenter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    here = segmenters.importlib.util.find_spec("transformers")
-    monkeypatch.setattr(segmenters.importlib.util, "find_spec", lambda name: here if name == "transformers" else None)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    find_spec, sam = importlib.util.find_spec, ("segment_anything", "torchvision")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in sam else find_spec(name))
     said = {
-        "magic": f"magic ({VARIABLE}); not known: expected embedded, sam:CHECKPOINT.pth",
-        "sam:a.pth": f"sam:a.pth ({VARIABLE}); segment_anything is not installed",
-        "sam:./a": f"sam:./a ({VARIABLE}); there is no {tmp_path / 'a'}, unless it lies beside the script",
-        "sam:facebook/sam-vit-base": f"sam:facebook/sam-vit-base ({VARIABLE})",
+        "magic": f"magic ({VARIABLE}) is not known: expected embedded, sam:CHECKPOINT.pth",
+        "sam:a.pth": f"sam:a.pth ({VARIABLE}): segment_anything and torchvision not installed; pip install segment-anything",
+        "sam:./a": f"sam:./a ({VARIABLE}): there is no folder {tmp_path / 'a'}, and",
+        "sam:facebook/sam-vit-base": f"sam:facebook/sam-vit-base ({VARIABLE}): not in the cache {tmp_path / 'cache'}; fetched",
     }
     for choice, line in said.items():
         monkeypatch.setenv(VARIABLE, choice)
-        assert describe_segmenter().startswith(line)
-    assert describe_segmenter().endswith(")")
-    monkeypatch.setattr(segmenters.importlib.util, "find_spec", lambda name: here)
+        assert segmenter_presence().text.startswith(line)
+        assert segmenter_presence().enough == choice.startswith("sam:facebook")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: find_spec("json"))
     monkeypatch.setenv(VARIABLE, "sam:/nowhere/a.pth")
-    assert describe_segmenter() == f"sam:/nowhere/a.pth ({VARIABLE}); there is no /nowhere/a.pth"
+    assert f"({VARIABLE}): there is no checkpoint /nowhere/a.pth; a script's own" in segmenter_presence().text
+    monkeypatch.setenv(VARIABLE, "sam:vit_b.pth")
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "vit_b.pth").write_bytes(b"x")
+    assert not segmenter_presence().enough and segmenter_presence(tmp_path / "beside").enough
     monkeypatch.setenv(segmenters.TEXT_VARIABLE, "./seg")
-    assert "; there is no " in segmenters.describe_text_segmenter()
+    assert ": there is no folder " in segmenters.text_segmenter_presence().text
