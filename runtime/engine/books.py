@@ -43,6 +43,8 @@ class Books:
         self.untouched = False
         """Whether the folder still is as an earlier stretch of the run left it."""
         self._unwritten: list[tuple[Replanned, Splice | None]] = []
+        self._reached = 0
+        """The last step that the folder tells of."""
         self._spent, self._started = 0.0, time.monotonic()
         self.follow(program, seed)
         self.timelapses = Timelapses(folder)
@@ -70,6 +72,7 @@ class Books:
         books._spent = earlier.record.seconds
         books.splices, books.kept_steps = list(earlier.record.splices), set(earlier.record.kept)
         books.untouched = True
+        books._reached = earlier.state.step
         books._open(earlier.state.step, entered=earlier.record.entered)
         return books
 
@@ -121,9 +124,14 @@ class Books:
 
     # -- writing --------------------------------------------------------------------------------------------------------
     def stepped(self, state: RunState) -> None:
-        """The measurements of a step. With the first one of a run that was taken up, its folder becomes its own."""
-        if self.untouched:
-            self.save(state, entered=False)
+        """The measurements of a step.
+
+        With the first one of a run that was taken up, its folder becomes its own; with the first one that is taken anew, since the hand went
+        back, the folder forgets the time that was left.
+        """
+        if self.untouched or state.step <= self._reached:
+            self.save(state, entered=False, left=state.step - 1)
+        self._reached = state.step
         found = state.metrics
         self.metrics.append(
             {
@@ -136,8 +144,10 @@ class Books:
             }
         )
 
-    def save(self, state: RunState, *, entered: bool, name: str | None = None) -> str:
+    def save(self, state: RunState, *, entered: bool, name: str | None = None, left: int | None = None) -> str:
         """Write a checkpoint, and then the script that it belongs to; its name below the folder.
+
+        Where the folder tells of later steps the run has gone back, and what lies behind ``left``, or behind the state, is forgotten.
 
         Raises:
             FileProblem: the disk is full.
@@ -157,10 +167,14 @@ class Books:
         path = self.folder.checkpoints / (f"{name}-{snapshot_name(state.step)}" if name else snapshot_name(state.step))
         save_state(path, state, self.program_digest, dataclasses.asdict(record))
         self.saved = state
+        rewound = [outcome for outcome, _ in self._unwritten if outcome.rewound]
+        if rewound:
+            self._forget(min(outcome.from_step for outcome in rewound), path)
+            for outcome in rewound:
+                self._forget_outputs(outcome)
+        elif state.step < self._reached or (left is not None and left < self._reached):
+            self._forget(state.step if left is None else left, path)
         if self._unwritten or self.untouched:
-            for outcome, _ in self._unwritten:
-                if outcome.rewound:
-                    self._forget_after(outcome, path)
             keep_script(self.program, self.script, self.folder)
             self._unwritten, self.untouched = [], False
         return f"{self.folder.checkpoints.name}/{path.name}"
@@ -169,16 +183,19 @@ class Books:
         """Older checkpoints go, but those that the script asked for."""
         prune_snapshots(self.folder.checkpoints, CHECKPOINTS_KEPT, frozenset(self.kept_steps))
 
-    def _forget_after(self, outcome: Replanned, checkpoint: Path) -> None:
+    def _forget(self, step: int, checkpoint: Path) -> None:
         """What belongs to steps that are taken anew goes, now that ``checkpoint`` takes its place."""
-        step = outcome.from_step
         self.metrics.close()
         for path in snapshots(self.folder.checkpoints):
             if step_of(path) > step and path != checkpoint:
                 path.unlink(missing_ok=True)
         self.kept_steps = {s for s in self.kept_steps if s <= step}
+        self._reached = step
         self._open(step)
         self.timelapses.forget_after(step)
+
+    def _forget_outputs(self, outcome: Replanned) -> None:
+        """What operations wrote that the script no longer has."""
         still = {op.path for op in outcome.program.operations if isinstance(op, WITH_FILE)}
         for op in outcome.old.operations:
             if isinstance(op, WITH_FILE) and op.path not in still and op.path in self.folder.owned():

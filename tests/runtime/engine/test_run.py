@@ -22,7 +22,7 @@ from interactive3d.runtime.engine.script import load_script
 from interactive3d.runtime.engine.session import Session
 from interactive3d.runtime.engine.snapshots import digest
 from interactive3d.runtime.engine.start import StartProblem
-from interactive3d.runtime.output.checkpoints import newest_whole
+from interactive3d.runtime.output.checkpoints import newest_whole, snapshots, step_of
 from interactive3d.runtime.output.problems import FileProblem
 from interactive3d.runtime.output.splat_files import read_splats, write_splats
 from interactive3d.runtime.scene.gaussians import GaussianModel
@@ -140,6 +140,31 @@ def test_what_is_done_after_the_end_is_in_the_results_too(script: Path, tmp_path
     assert result.complete and len(result.state.model) < before["blobs"]
     assert len(read_splats(folder / "splats.ply")) == len(result.state.model)
     assert json.loads((folder / "run.json").read_text())["state_digest"] == result.digest
+
+
+@pytest.mark.parametrize("further", [0, 2])
+def test_who_goes_back_and_leaves_goes_on_from_there(script: Path, tmp_path: Path, further: int) -> None:
+    """The window at its end, back to an earlier step, something done there, closed: resuming once led into the time that had been left."""
+    folder = tmp_path / "out"
+    run = started(script, folder)
+
+    def window(session: Session) -> bool:
+        session.advance()
+        session.seek(25)
+        session.submit(Remove(part=NamedPart(name="second")))
+        session.advance(further)
+        return True
+
+    left = run.go(window)
+    assert not left.complete and left.state.step == 25 + further
+    assert max(step_of(path) for path in snapshots(folder / "checkpoints")) == 25 + further
+    with (folder / "metrics.csv").open() as file:
+        assert [int(r["step"]) for r in csv.DictReader(file)] == list(range(1, 26 + further))
+    resumed = started(script, folder, resume=True)
+    assert digest(resumed.session.latest()) == left.digest
+    assert [type(op) for op in resumed.session.latest().journal] == [Remove]
+    done = resumed.go()
+    assert done.complete and not done.state.model.tagged("second").any()
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGTERM") or sys.platform == "win32", reason="no signals of this kind")
