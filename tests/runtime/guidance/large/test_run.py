@@ -59,8 +59,10 @@ def test_the_script_s_own_scale_counts(models: Callable[[str], Path], tmp_path: 
 def test_a_missing_model_is_one_message(tmp_path: Path) -> None:
     status, said = run(tmp_path, SCRIPT.format(model="./no-such-model"))
     assert status == 1
-    assert said.startswith("Error: guidance diffusers: there is no folder ")
-    assert "Traceback" not in said
+    # The check has shown the place in the script; then it is one message, and no run.
+    warned, _, error = said.partition("Error: ")
+    assert "warning[W0809]" in warned and "1 warning" in warned
+    assert error.startswith("guidance diffusers: there is no folder ") and error.count("\n") == 1
 
 
 def test_any_word_may_be_used(models: Callable[[str], Path], tmp_path: Path) -> None:
