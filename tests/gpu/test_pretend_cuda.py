@@ -207,6 +207,8 @@ STEP = {
     "runtime/engine/trainer.py _step": 1,  # how far the blobs have moved: the step's end
 }
 """What a step of stage I waits for outside its prior."""
+SCORE = {"runtime/guidance/large/guidance.py _score": 1}
+"""What a score of a large model waits for: its loss, at its end. Noise, levels and weights are carried without a wait."""
 
 
 def places(waits: list[Wait], *, without: str = "/guidance/") -> Counter[str]:
@@ -244,9 +246,11 @@ FAMILIES = ("sd15", "flux-dev", *(pytest.param(n, marks=pytest.mark.slow) for n 
 
 
 @pytest.fixture(autouse=True)
-def plain_layout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The layout that suits a card rounds otherwise on the processor, which does the card's work here."""
-    monkeypatch.setattr("interactive3d.runtime.guidance.large.memory.lay_out", lambda pipeline, form: None)
+def as_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The layout and the attention that suit a card round otherwise on the processor, which does the card's work here."""
+    memory = "interactive3d.runtime.guidance.large.memory"
+    monkeypatch.setattr(f"{memory}.lay_out", lambda pipeline, form: None)
+    monkeypatch.setattr(f"{memory}.attend", lambda pipeline, plainly: None)
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +288,7 @@ def test_a_step_under_a_large_model(
     assert all(torch.equal(a, b) for a, b in zip(state_bits(expected), state_bits(found), strict=True))
     card.waits.clear()
     trainer.step(before)
-    assert places(card.waits) == STEP
+    assert places(card.waits, without="(nothing)") == STEP | SCORE
 
 
 @pytest.mark.slow
@@ -305,19 +309,21 @@ def test_other_ways_to_ask_a_large_model(
     for device in ("cpu", "cuda"):
         guidance = large(makers["sdxl"], device, **values)
         images = torch.rand(2, 24, 24, 3, generator=torch.Generator().manual_seed(11))
-        score = guidance.score(
-            ScoreRequest(
-                images=images.to(device),
-                cameras=[Camera.orbit(0, 10), Camera.orbit(90, 10)],
-                condition=guidance.encode("a red fox", "blur"),
-                noise=(0.1, 0.9),
-                guidance_scale=7.0,
-                generator=torch.Generator().manual_seed(3),
-                background=torch.ones(2, 3).to(device),
-                large=settings.large,
-            )
+        request = ScoreRequest(
+            images=images.to(device),
+            cameras=[Camera.orbit(0, 10), Camera.orbit(90, 10)],
+            condition=guidance.encode("a red fox", "blur"),
+            noise=(0.1, 0.9),
+            guidance_scale=7.0,
+            generator=torch.Generator().manual_seed(3),
+            background=torch.ones(2, 3).to(device),
+            large=settings.large,
         )
+        score = guidance.score(request)
         assert score.gradient.device.type == device
+        card.waits.clear()
+        guidance.score(request)  # its texts have been read
+        assert places(card.waits, without="(nothing)") == (SCORE if device == "cuda" else {})
         found.append((score.gradient.cpu(), score.loss))
     assert torch.equal(found[0][0], found[1][0]) and found[0][1] == found[1][1]
 

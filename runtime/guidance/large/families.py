@@ -10,6 +10,7 @@ from torch import Tensor
 
 from interactive3d.runtime.guidance.large.problems import LargeModelProblem
 from interactive3d.runtime.guidance.large.reading import Reader
+from interactive3d.runtime.scene.render import carried
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class StableDiffusionXL(StableDiffusion):
         """As Stable Diffusion; the size told is the picture's own, uncropped."""
         factor = _vae_factor(self.pipeline)
         height, width = noisy.shape[-2] * factor, noisy.shape[-1] * factor
-        sizes = torch.tensor([[height, width, 0, 0, height, width]], device=noisy.device, dtype=noisy.dtype)
+        sizes = carried(torch.tensor([[height, width, 0, 0, height, width]], dtype=noisy.dtype), noisy.device)
         added = {"text_embeds": text.pooled, "time_ids": sizes.expand(len(noisy), -1)}
         return self.pipeline.unet(
             noisy, timestep, encoder_hidden_states=text.words, added_cond_kwargs=added, return_dict=False

@@ -11,24 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from interactive3d.runtime.guidance.large import estimators, memory
-from interactive3d.runtime.guidance.large.families import Family, TextEmbedding, family_of, stacked, to_latents
+from interactive3d.runtime.guidance.large.families import Family, TextEmbedding, family_of, stacked
 from interactive3d.runtime.guidance.large.loading import DEFAULT_MODEL, load_pipeline
 from interactive3d.runtime.guidance.large.paths import Level, drawn_shares, path_of
+from interactive3d.runtime.guidance.large.pictures import protocol_scale, pulled_back, seen
 from interactive3d.runtime.guidance.large.problems import LargeModelProblem, OutOfMemory
 from interactive3d.runtime.guidance.large.prompts import guided, perp_neg_guided
 from interactive3d.runtime.guidance.large.shap_e import DEFAULT_SHAPE_MODEL, IMAGE_SHAPE_MODEL, shape_points
 from interactive3d.runtime.guidance.large.texts import Condition, Texts
-from interactive3d.runtime.guidance.protocol import REFERENCE_SIDE, Score, ScoreRequest, SeedPoints
+from interactive3d.runtime.guidance.protocol import Score, ScoreRequest, SeedPoints
+from interactive3d.runtime.scene.render import carried
 from interactive3d.runtime.settings import LargeSettings, Settings, SettingValue
 
 DEFAULTS = Settings()
-PICTURE_VARIANCE = 0.25**2
-"""Variance of display values 0 .. 1 about their mean, roughly; latents are scaled to have variance 1."""
 SPLATS_SIDE = 256  # paper 5.1: render size while training
 LEAST_SPLATS_SIDE = 16  # of the setting guidance.size
 PATCH = 2
@@ -87,7 +86,8 @@ class DiffusersGuidance:
         self.options = options
         self.family: Family = family_of(pipeline)
         self.texts = Texts(pipeline, self.family, self.device, self._tell_once)
-        self.in_pixels = not hasattr(pipeline, "vae")
+        self.vae = getattr(pipeline, "vae", None)
+        self.in_pixels = self.vae is None
         self.factor = 1 if self.in_pixels else 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
         self.side = self._fitting_side(options.size or self.family.own_side())
         self.path = path_of(pipeline.scheduler, (self.side // self.factor // PATCH) ** 2)
@@ -120,7 +120,8 @@ class DiffusersGuidance:
                 )
             # Both would not fit.
             self.pipeline.remove_all_hooks()
-            self.pipeline = self.denoiser = self.texts = pipeline = None  # type: ignore[assignment]
+            self.pipeline = self.denoiser = self.vae = pipeline = None
+            self.family = self.texts = None  # type: ignore[assignment]
             self._release()
             pipeline = self._reload(options.precision)
         self._adopt(pipeline, options, batch)
@@ -198,7 +199,7 @@ class DiffusersGuidance:
         """Puts the models where the rung wants them; steps down while that runs out of memory."""
         while True:
             try:
-                memory.climb_to(self.pipeline, self.rung, self.device, self.family.texts)
+                memory.climb_to(self.pipeline, self.rung, self.device, self.family.texts, self.side // self.factor)
                 self.texts.taking_turns = self.rung == "lean"
                 return
             except (RuntimeError, MemoryError) as error:
@@ -315,7 +316,7 @@ class DiffusersGuidance:
             raise LargeModelProblem(
                 "the blobs' pictures are not finite, so no model can score them; take lower rates (lr.…)"
             )
-        vae = None if self.in_pixels else self.pipeline.vae
+        vae = self.vae
         if vae is None or next(vae.parameters()).dtype != torch.float16:
             raise LargeModelProblem(
                 f"{self.model} gives what is no number in {self.dtype_name}; set large.precision to bfloat16 or float32"
@@ -330,16 +331,7 @@ class DiffusersGuidance:
         channels = 3 if self.in_pixels else int(self.pipeline.vae.config.latent_channels)
         side = self.side // self.factor
         noise = torch.randn(batch, channels, side, side, generator=request.generator)
-        return Draw(self.path.level(shares).to(self.device), shares, noise.to(self.device))
-
-    def _space(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c r r"]:
-        """Pictures 0 .. 1 as the denoiser wants them clean: its size, -1 .. 1, latents where it has a VAE. Differentiable."""
-        if images.shape[-1] > self.side:
-            images = F.interpolate(images, (self.side, self.side), mode="area")
-        elif images.shape[-1] < self.side:
-            images = F.interpolate(images, (self.side, self.side), mode="bilinear", align_corners=False)
-        pictures = images * 2 - 1
-        return pictures if self.in_pixels else to_latents(self.pipeline.vae, pictures)
+        return Draw(self.path.level(shares).to(self.device), shares, carried(noise, self.device))
 
     def _score(self, request: ScoreRequest, draw: Draw) -> Score:
         given = request.images.detach().to(self.device, torch.float32).permute(0, 3, 1, 2).contiguous()
@@ -348,16 +340,16 @@ class DiffusersGuidance:
         if at_once:
             given.requires_grad_(True)
             with torch.enable_grad():
-                space = self._space(given)
+                space = seen(given, self.side, self.vae)
         else:
             with torch.no_grad():
-                space = torch.cat([self._space(picture[None]) for picture in given])
+                space = torch.cat([seen(picture[None], self.side, self.vae) for picture in given])
         with torch.no_grad():
             residual = self._residual(space.detach(), draw, request)
-        factor = self._factor(residual)
+        factor = protocol_scale(residual, self.in_pixels)
         loss, residual = residual.square().sum(), residual * factor
         if at_once:
-            gradient = _pulled_back(space, given, residual)
+            gradient = pulled_back(space, given, residual)
         else:
             gradient = torch.cat([self._back(p[None], r[None]) for p, r in zip(given, residual, strict=True)])
         # Read last: a number on the host waits for the device, which meanwhile has the encoder's gradient to work on.
@@ -370,18 +362,11 @@ class DiffusersGuidance:
     def _back(self, picture: Tensor, residual: Tensor) -> Tensor:
         picture = picture.detach().requires_grad_(True)
         with torch.enable_grad():
-            return _pulled_back(self._space(picture), picture, residual)
+            return pulled_back(seen(picture, self.side, self.vae), picture, residual)
 
     def _residual(self, space: Tensor, draw: Draw, request: ScoreRequest) -> Tensor:
         estimator = estimators.interval if request.large.estimator == "interval" else estimators.distillation
         return estimator(self, space, draw.level, draw.shares, draw.noise, request)
-
-    def _factor(self, residual: Tensor) -> float:
-        """What brings a residual into the protocol's scale."""
-        batch, channels, height, width = residual.shape
-        # Pixels run over -1 .. 1 here, twice the range of a display value.
-        energy = 0.25 if self.in_pixels else PICTURE_VARIANCE * 3 / channels
-        return energy * REFERENCE_SIDE**2 / (height * width * batch)
 
     # -- first points ---------------------------------------------------------------------------------------------------
     def seed_points(self, condition: Condition, count: int, generator: torch.Generator) -> SeedPoints:
@@ -404,10 +389,3 @@ class DiffusersGuidance:
     def _shape_points(self, model: str, prompt: str | Path, count: int, generator: torch.Generator) -> SeedPoints:
         self.tell(f"first points: {model} on {str(prompt)!r}")
         return shape_points(model, self.folder, prompt, count, generator, self.device, self.tell, steps=self.seed_steps)
-
-
-def _pulled_back(space: Tensor, given: Tensor, residual: Tensor) -> Tensor:
-    """The residual's gradient through the encoder. It is brought to size 1 on the way, below which float16 would lose it."""
-    size = residual.abs().max().clamp(min=1e-20)
-    (gradient,) = torch.autograd.grad(space, given, residual / size)
-    return gradient * size

@@ -24,6 +24,8 @@ ENCODER_TENSORS = 12
 """Tensors that a layer of two residual convolutions of the VAE keeps for its gradient."""
 DENOISER_TENSORS = 64
 """Tensors, of the first block's channels, alive at once in a denoiser without gradient, attention included."""
+PLAIN_TOKENS = 64**2
+"""Of a VAE's latents, pictures of 512 pixels: up to here the scores of its attention are kept whole, where all else is."""
 GIGABYTE = 2**30
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "_STATUS_ALLOC_FAILED")
 """What the CPU's allocator says on Linux and on Windows, and cuBLAS and cuDNN."""
@@ -150,7 +152,7 @@ def below(rung: str, device: torch.device) -> str | None:
     return rungs[place] if place < len(rungs) else None
 
 
-def climb_to(pipeline: Any, rung: str, device: torch.device, texts: tuple[str, ...]) -> None:
+def climb_to(pipeline: Any, rung: str, device: torch.device, texts: tuple[str, ...], latent_side: int) -> None:
     """Puts a pipeline's modules where a rung wants them, and slices what it slices."""
     pipeline.remove_all_hooks()
     _unslice(pipeline)
@@ -168,6 +170,7 @@ def climb_to(pipeline: Any, rung: str, device: torch.device, texts: tuple[str, .
                 module.to("cpu" if rung == "lean" and name in texts else device)
     if device.type == "cuda":
         lay_out(pipeline, torch.channels_last)
+        attend(pipeline, plainly=rung == "full" and latent_side**2 <= PLAIN_TOKENS)
 
 
 def lay_out(pipeline: Any, form: torch.memory_format) -> None:
@@ -178,6 +181,22 @@ def lay_out(pipeline: Any, form: torch.memory_format) -> None:
         module = getattr(pipeline, name, None)
         if isinstance(module, nn.Module):
             module.to(memory_format=form)  # type: ignore[call-overload]  # torch says less than it can
+
+
+def attend(pipeline: Any, *, plainly: bool) -> None:
+    """How the VAE's attention is computed, one head as wide as its network: 512.
+
+    Flash attention and cuDNN's end at heads of 256; the kernel that is left to so wide a head holds it in no registers and should take
+    several times as long as products of whole matrices (`make test-gpu` times both). Their scores are small beside what the encoder keeps
+    as long as the pictures are. Only in float16, whose scores are as good as its products; bfloat16 would round them to two digits.
+    """
+    vae = getattr(pipeline, "vae", None)
+    if vae is None:
+        return
+    from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
+
+    half = next(vae.parameters()).dtype == torch.float16
+    vae.set_attn_processor(AttnProcessor() if plainly and half else AttnProcessor2_0())
 
 
 def _unslice(pipeline: Any) -> None:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interactive3d.runtime.guidance.large.problems import LargeModelProblem
+from interactive3d.runtime.scene.render import carried
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Level:
 
     def to(self, device: torch.device) -> "Level":
         """The same on another device, so that it is carried there once."""
-        return Level(self.timestep.to(device), self.signal.to(device), self.noise.to(device))
+        return Level(*(carried(t, device) for t in (self.timestep, self.signal, self.noise)))
 
 
 class Path(Protocol):

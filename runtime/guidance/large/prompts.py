@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interactive3d.runtime.scene.camera import Camera
+from interactive3d.runtime.scene.render import carried
 
 VIEWS = ("front", "side", "back", "overhead")
 OVERHEAD_DEGREES = 60.0
@@ -98,7 +99,7 @@ def perp_neg_guided(
     towards = told - untold
     total = towards
     for other, weight in zip(against, weights, strict=True):
-        wide = weight.reshape((-1,) + (1,) * (told.dim() - 1)).to(told)
+        wide = carried(weight, told.device).to(told.dtype).reshape((-1,) + (1,) * (told.dim() - 1))
         total = total + wide.clamp(max=0.0) * perpendicular(other - untold, towards)
     return untold + scale * total
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from interactive3d.runtime.guidance.large import LargeModelProblem
 from interactive3d.runtime.guidance.large.families import to_latents
+from interactive3d.runtime.guidance.large.pictures import seen
 from interactive3d.runtime.guidance.protocol import REFERENCE_SIDE
 
 pytest.importorskip("diffusers")
@@ -177,7 +178,7 @@ def test_a_denoiser_that_knows_the_picture_pulls_towards_it(
     request = make_request(guidance, weighting="clean")
     goal = torch.rand(2, 3, 24, 24, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        target = guidance._space(goal)
+        target = seen(goal, guidance.side, guidance.vae)
 
     def oracle(noisy: torch.Tensor, level: Any, asked: Any) -> torch.Tensor:
         a, s = level.wide(noisy)
@@ -191,7 +192,7 @@ def test_a_denoiser_that_knows_the_picture_pulls_towards_it(
 
     def distance(images: torch.Tensor) -> float:
         with torch.no_grad():
-            gap = guidance._space(images.permute(0, 3, 1, 2)) - target
+            gap = seen(images.permute(0, 3, 1, 2), guidance.side, guidance.vae) - target
         energy = 0.25 if name == "if" else 0.0625 * 3 / 4
         return 0.5 * energy * float(gap.double().square().sum()) * REFERENCE_SIDE**2 / (8 * 8 * 2)
 

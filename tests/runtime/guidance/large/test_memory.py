@@ -1,5 +1,7 @@
 """The memory ladder: which rung is taken, that all give the same score, and what happens when memory runs out."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +25,8 @@ NEEDS = Needs(
 )
 SAME = 2e-4
 """Relative: slices sum in another order."""
+HALF = 1e-3
+"""Relative: float16's own digits."""
 
 
 @pytest.mark.parametrize(
@@ -182,3 +186,70 @@ def test_what_lies_on_the_device_is_counted(make_guidance: Callable) -> None:
     guidance = make_guidance("sd15")
     assert memory.held_on(guidance.pipeline, CPU) == sum(guidance.needs.weights.values())
     assert memory.held_on(guidance.pipeline, CUDA) == 0
+
+
+# -- what suits a card -------------------------------------------------------------------------------------------------
+
+
+def processors(pipeline: Any) -> set[str]:
+    """How the VAE's attentions are computed."""
+    return {type(p).__name__ for p in pipeline.vae.attn_processors.values()}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rung", "latent_side", "found"),
+    [
+        (torch.float16, "full", 64, "AttnProcessor"),
+        (torch.float16, "full", 128, "AttnProcessor2_0"),
+        (torch.float16, "sliced", 64, "AttnProcessor2_0"),
+        (torch.bfloat16, "full", 64, "AttnProcessor2_0"),
+        (torch.float32, "full", 64, "AttnProcessor2_0"),
+    ],
+)
+def test_on_a_card_the_vae_s_attention_is_computed_plainly_where_that_is_small_and_exact(
+    dtype: torch.dtype, rung: str, latent_side: int, found: str, make_guidance: Callable
+) -> None:
+    from tests.gpu.pretend_cuda import PretendCuda
+
+    guidance = make_guidance("sd15")
+    assert processors(guidance.pipeline) == {"AttnProcessor2_0"}
+    guidance.pipeline.vae.to(dtype)
+    with PretendCuda():
+        memory.climb_to(guidance.pipeline, "full", CUDA, guidance.family.texts, 1)
+        memory.climb_to(guidance.pipeline, rung, CUDA, guidance.family.texts, latent_side)
+    assert processors(guidance.pipeline) == {found}
+
+
+def test_both_ways_give_the_same_latents_and_gradient(make_guidance: Callable) -> None:
+    """In float16, beside the fused way in float32."""
+    from interactive3d.runtime.guidance.large.families import to_latents
+
+    vae = make_guidance("sd15").pipeline.vae
+    pictures = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    found = []
+    for dtype, plainly in ((torch.float32, False), (torch.float16, False), (torch.float16, True)):
+        vae.to(dtype)
+        memory.attend(type("P", (), {"vae": vae}), plainly=plainly)
+        given = pictures.clone().requires_grad_()
+        latents = to_latents(vae, given)
+        (gradient,) = torch.autograd.grad(latents.square().sum(), given)
+        found.append((latents.detach(), gradient))
+    for wanted, *halves in zip(*found, strict=True):
+        errors = [float((half - wanted).abs().max() / wanted.abs().max()) for half in halves]
+        assert 0 < errors[1] < 2 * errors[0] + HALF
+
+
+def test_a_model_that_is_loaded_again_lets_go_of_the_first(make_guidance: Callable, make_request: Callable) -> None:
+    """Both would not fit into a card's memory."""
+    guidance = make_guidance("sd15")
+    guidance.score(make_request(guidance))
+    first, reload = weakref.ref(guidance.denoiser), guidance._reload
+
+    def loaded(precision: str) -> Any:
+        gc.collect()
+        assert first() is None
+        return reload(precision)
+
+    guidance._reload = loaded
+    guidance.score(make_request(guidance, precision="bfloat16"))
+    assert guidance.dtype_name == "bfloat16"
