@@ -57,6 +57,7 @@ def large_models() -> dict[str, str]:
     import torch
 
     from interactive3d.runtime.engine.segmenters import segmenter_presence, text_segmenter_presence
+    from interactive3d.runtime.guidance.large.compiling import describe_compiling
     from interactive3d.runtime.guidance.large.loading import DEFAULT_MODEL
     from interactive3d.runtime.guidance.large.memory import GIGABYTE, free_memory
     from interactive3d.runtime.guidance.large.presence import (
@@ -75,6 +76,7 @@ def large_models() -> dict[str, str]:
         if missing is not None
         else f"diffusers {_version('diffusers')}, transformers {_version('transformers')}",
         "memory ladder": "unknown" if free is None else f"{free / GIGABYTE:.1f} GB free on {device}",
+        "compiled models": describe_compiling(device),
         "judges": ", ".join(
             [
                 "embedded",

@@ -112,6 +112,13 @@ class LargeSettings:
         "rung of the memory ladder; auto takes the fastest that the free memory allows, and steps down when memory runs out",
         how=True,
     )
+    compile: str = _choice(
+        "auto",
+        ("auto", "on", "off"),
+        "whether the models are compiled, which takes a minute or more at the first step and makes the next ones quicker; "
+        "auto compiles on CUDA with Triton, on the rung full, in runs of 3000 steps and more",
+        how=True,
+    )
     interval: float = _number(0.05, 0.001, 0.5, "interval score matching: distance of its two noise levels")
     stride: float = _number(0.2, 0.01, 1.0, "interval score matching: longest step of the inversion")
     seed_steps: int = _number(64, 1, 1000, "steps of the model that makes the first points from the text", "steps")

@@ -361,6 +361,7 @@ class _GuidanceLoss:
                 shape=settings.guidance.shape,
                 object_volume=self.state.shape_volume,
                 large=settings.large,
+                steps=self.trainer.steps,
             )
         )
         return settings.guidance.weight * score.gradient, score.loss

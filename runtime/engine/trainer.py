@@ -176,6 +176,7 @@ class Trainer:
                     shape=wish.shape or settings.guidance.shape,
                     object_volume=wish.object_volume if wish.object_volume is not None else state.shape_volume,
                     large=settings.large,
+                    steps=self.steps,
                 )
             )
             total = settings.guidance.weight * (raster.color * score.gradient).sum()

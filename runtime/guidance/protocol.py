@@ -19,7 +19,8 @@ class ScoreRequest:
     ``images`` and ``background`` are display values in 0 .. 1; ``condition`` is what the same guidance's ``encode`` gave;
     ``noise`` is the range of noise levels as shares of the schedule; ``generator`` (CPU) is the only source of randomness;
     ``object_volume`` (RGBA on the cube [-1, 1]^3, layout rgba z y x) shows the object as it stands to priors that can use it;
-    ``large`` are the run's settings for large diffusion models at this step.
+    ``large`` are the run's settings for large diffusion models at this step; ``steps`` is how many the whole run has, None where that
+    is not known: what takes its time to prepare is prepared for long runs only.
     """
 
     images: Float[Tensor, "b h w 3"]
@@ -32,6 +33,7 @@ class ScoreRequest:
     shape: str = "text"
     object_volume: Float[Tensor, "4 d h w"] | None = None
     large: LargeSettings = field(default_factory=LargeSettings)
+    steps: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

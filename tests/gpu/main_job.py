@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,18 @@ from interactive3d.runtime.guidance.protocol import Guidance, Score, ScoreReques
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Milliseconds of a step, the share of it outside the prior's score, peak gigabytes on the device."""
+    """Milliseconds of a step, the share of it outside the prior's score, peak gigabytes on the device.
+
+    ``first_s`` is the first step, in which models may be compiled. ``denoiser_ms`` and ``encoder_ms`` are the denoiser's share of a score
+    and what is left of it, the VAE's encoder there and back for the most part; both waited for, so that they do not overlap.
+    """
 
     step_ms: float
     outside: float
     peak_gb: float
+    first_s: float
+    denoiser_ms: float
+    encoder_ms: float
 
 
 def stable_diffusion_2_1(tokenizer: Any, device: str, dtype: torch.dtype, widths: tuple[int, ...] | None = None) -> Any:
@@ -77,22 +85,38 @@ def stable_diffusion_2_1(tokenizer: Any, device: str, dtype: torch.dtype, widths
 
 
 class Timed:
-    """A guidance whose scores are timed; everything else is its own."""
+    """A guidance whose scores are timed, and the denoiser in them; everything else is its own."""
 
-    def __init__(self, guidance: Guidance) -> None:
-        self.guidance, self.seconds = guidance, 0.0
+    def __init__(self, guidance: Any) -> None:
+        self.guidance, self.seconds, self.denoiser_seconds = guidance, 0.0, 0.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.guidance, name)
 
     def score(self, request: ScoreRequest) -> Score:
         """The score, waited for."""
-        _wait()
-        started = time.perf_counter()
-        found = self.guidance.score(request)
-        _wait()
+        family = self.guidance.family
+        family.predict, predict = self._predict(family.predict), family.predict
+        try:
+            _wait()
+            started = time.perf_counter()
+            found = self.guidance.score(request)
+            _wait()
+        finally:
+            family.predict = predict
         self.seconds += time.perf_counter() - started
         return found
+
+    def _predict(self, predict: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        def timed(*inputs: Any) -> torch.Tensor:
+            _wait()
+            started = time.perf_counter()
+            found = predict(*inputs)
+            _wait()
+            self.denoiser_seconds += time.perf_counter() - started
+            return found
+
+        return timed
 
 
 def _wait() -> None:
@@ -100,8 +124,18 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
-def measure(guidance: Guidance, device: str, *, blobs: int, side: int, batch: int, steps: int, warm: int) -> Measured:
-    """The job of docs/large_models.md: ``blobs`` splats rendered at ``side``, ``batch`` pictures a step.
+def measure(
+    guidance: Guidance,
+    device: str,
+    *,
+    blobs: int,
+    side: int,
+    batch: int,
+    steps: int,
+    warm: int,
+    compile: str = "off",
+) -> Measured:
+    """The job of docs/large_models.md: ``blobs`` splats rendered at ``side``, ``batch`` pictures a step, ``compile`` as large.compile.
 
     Steps are timed as they run, then again with every score waited for, which gives the share outside of it.
     """
@@ -110,13 +144,22 @@ def measure(guidance: Guidance, device: str, *, blobs: int, side: int, batch: in
         steps=10_000,
         guidance=GuidanceChoice(name="diffusers"),
         initial=InitShape(count=blobs, shape=Sphere(center=(0.0, 0.0, 0.0), radius=0.5)),
-        settings=(("guidance.size", side), ("camera.batch", batch)),
+        settings=(
+            ("guidance.size", side),
+            ("camera.batch", batch),
+            ("large.size", guidance.side),  # type: ignore[attr-defined]
+            ("large.compile", compile),
+        ),
         folder=str(Path()),
     )
     trainer, state = begin(program, guidance, seed=0, device=device)
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    for _ in range(warm):
+    started = time.perf_counter()
+    state = trainer.step(state)
+    _wait()
+    first = time.perf_counter() - started
+    for _ in range(warm - 1):
         state = trainer.step(state)
     _wait()
     started = time.perf_counter()
@@ -132,4 +175,11 @@ def measure(guidance: Guidance, device: str, *, blobs: int, side: int, batch: in
     _wait()
     whole = time.perf_counter() - started
     peak = torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else 0.0
-    return Measured(step_ms=1000 * step, outside=1 - timed.seconds / whole, peak_gb=peak)
+    return Measured(
+        step_ms=1000 * step,
+        outside=1 - timed.seconds / whole,
+        peak_gb=peak,
+        first_s=first,
+        denoiser_ms=1000 * timed.denoiser_seconds / steps,
+        encoder_ms=1000 * (timed.seconds - timed.denoiser_seconds) / steps,
+    )

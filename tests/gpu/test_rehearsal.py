@@ -69,8 +69,15 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         m, "guidance_on", lambda device, dtype, tokenizer: guidance(device, torch.float32, tokenizer, (8, 8, 8, 8))
     )
     monkeypatch.setattr(
-        main_job, "measure", lambda g, device, **_: measure(g, device, blobs=60, side=16, batch=1, steps=2, warm=1)
+        main_job,
+        "measure",
+        lambda g, device, compile, **_: measure(
+            g, device, blobs=60, side=16, batch=1, steps=2, warm=1, compile=compile
+        ),
     )
+    # The models are marked as compiled, and run as they are.
+    monkeypatch.setattr("interactive3d.runtime.guidance.large.compiling.missing_tool", lambda device: None)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module, **how: None)
     monkeypatch.setattr(m, "FRAMES", 20)
     with contextlib.suppress(ImportError):  # the window's packages
         monkeypatch.setattr("interactive3d.runtime.view.viewport.Latest", AtOnce)
@@ -115,4 +122,7 @@ def test_rehearsal(function: Any, values: dict[str, Any], small: None, monkeypat
             raise
     assert all(all(isinstance(cell, str) for cell in row) for row in rows)
     assert bool(rows) == ("row" in wanted)
+    figures = {what: figure for what, figure, _ in rows}
+    assert figures.get("compiled", "unet, vae.encoder") == "unet, vae.encoder"
+    assert not [figure for figure in figures.values() if figure.startswith("failed")]
     assert len(table(rows).splitlines()) >= 5 + len(rows)

@@ -32,13 +32,16 @@ def stacked(embeddings: list[TextEmbedding]) -> TextEmbedding:
 
 
 class Family(Protocol):
-    """A family of pipelines. ``scale`` is the guidance scale that score distillation wants of it."""
+    """A family of pipelines. ``scale`` is the guidance scale that score distillation wants of it; ``blocks`` are the classes of the
+    denoiser's repeated blocks, which are compiled one by one, none where it is compiled whole.
+    """
 
     name: str
     denoiser: str
     texts: tuple[str, ...]
     scale: float
     distilled: bool
+    blocks: tuple[str, ...]
 
     def own_side(self) -> int:
         """Side in pixels of the pictures that the model was trained on."""
@@ -81,6 +84,7 @@ class StableDiffusion:
     texts: tuple[str, ...] = ("text_encoder",)
     scale = 100.0  # authors' configuration, after DreamFusion
     distilled = False
+    blocks: tuple[str, ...] = ()
 
     def __init__(self, pipeline: Any) -> None:
         self.pipeline = pipeline
@@ -107,6 +111,7 @@ class StableDiffusionXL(StableDiffusion):
 
     name = "Stable Diffusion XL"
     texts: tuple[str, ...] = ("text_encoder", "text_encoder_2")
+    blocks: tuple[str, ...] = ("ResnetBlock2D", "BasicTransformerBlock")
 
     def encode(self, text: str, device: torch.device) -> TextEmbedding:
         """Hidden states of both encoders, and the pooled vector of the second."""
@@ -139,6 +144,7 @@ class DeepFloyd:
     texts: tuple[str, ...] = ("text_encoder",)
     scale = 20.0
     distilled = False
+    blocks: tuple[str, ...] = ()
 
     def __init__(self, pipeline: Any) -> None:
         self.pipeline = pipeline
@@ -171,6 +177,7 @@ class StableDiffusion3:
     texts: tuple[str, ...] = ("text_encoder", "text_encoder_2", "text_encoder_3")
     scale = 20.0
     distilled = False
+    blocks: tuple[str, ...] = ("JointTransformerBlock",)
 
     def __init__(self, pipeline: Any) -> None:
         self.pipeline = pipeline
@@ -209,6 +216,7 @@ class Flux:
     name = "FLUX"
     denoiser = "transformer"
     texts: tuple[str, ...] = ("text_encoder", "text_encoder_2")
+    blocks: tuple[str, ...] = ("FluxTransformerBlock", "FluxSingleTransformerBlock")
 
     def __init__(self, pipeline: Any) -> None:
         self.pipeline = pipeline

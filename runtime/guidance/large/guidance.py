@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interactive3d.runtime.guidance.large import estimators, memory
+from interactive3d.runtime.guidance.large.compiling import Compiling
 from interactive3d.runtime.guidance.large.families import Family, TextEmbedding, family_of, stacked
 from interactive3d.runtime.guidance.large.loading import DEFAULT_MODEL, load_pipeline
 from interactive3d.runtime.guidance.large.paths import Level, drawn_shares, path_of
@@ -78,6 +79,7 @@ class DiffusersGuidance:
         self._free_memory, self._reload = free_memory, reload
         self._told: set[str] = set()
         self._branches = 4 if settings.large.perp_neg else 2
+        self.compiling = Compiling(self.device, tell)
         self._adopt(pipeline, settings.large, settings.camera.batch)
 
     def _adopt(self, pipeline: Any, options: LargeSettings, batch: int) -> None:
@@ -112,6 +114,7 @@ class DiffusersGuidance:
         self.options = options
         if (options.precision, options.size, options.memory) == (before.precision, before.size, before.memory):
             return
+        self.compiling.undo()
         pipeline = self.pipeline
         if options.precision != before.precision:
             if self._reload is None:
@@ -171,7 +174,7 @@ class DiffusersGuidance:
         return (("guidance.scale", scale), ("repair.scale", scale), ("guidance.size", side))
 
     def describe(self) -> dict[str, str]:
-        """Model, family, number format and rung, for the run's record."""
+        """Model, family, number format, rung and what is compiled, for the run's record."""
         return {
             "name": self.name,
             "model": self.model,
@@ -179,6 +182,7 @@ class DiffusersGuidance:
             "prediction": self.path.prediction,
             "precision": self.dtype_name,
             "memory": self.rung,
+            "compiled": self.compiling.described(),
         }
 
     def unknown_words(self, prompt: str) -> list[tuple[str, list[str]]]:
@@ -210,6 +214,7 @@ class DiffusersGuidance:
     def _step_down(self, automatic: bool) -> None:
         """To the next rung, once the error is gone that held what was under way."""
         self.rung = self._lower(automatic)
+        self.compiling.undo()
         self._release()
 
     def _release(self) -> None:
@@ -292,14 +297,20 @@ class DiffusersGuidance:
         draw = self._draw(request)
         automatic = request.large.memory == "auto"
         while True:
-            narrow = False
+            self.compiling.prepare(self.pipeline, self.family, request.large.compile, self.rung, request.steps)
+            narrow = uncompiled = False
             try:
-                return self._score(request, draw)
+                with self.compiling.watched((len(images), request.large.perp_neg, request.large.estimator)):
+                    return self._score(request, draw)
             except NotFinite:
                 narrow = True
-            except (RuntimeError, MemoryError) as error:
-                if not memory.ran_out(error):
+            except Exception as error:
+                uncompiled = self.compiling.gives_up(error)
+                if not uncompiled and not memory.ran_out(error):
                     raise
+            if uncompiled:
+                self._release()
+                continue
             if narrow:
                 self._widen_vae(images)
             else:
@@ -322,6 +333,7 @@ class DiffusersGuidance:
                 f"{self.model} gives what is no number in {self.dtype_name}; set large.precision to bfloat16 or float32"
             )
         self.pipeline.remove_all_hooks()
+        self.compiling.undo()
         vae.to(torch.float32)
         self.tell(f"{self.model}: the VAE overflowed in float16; going on with the VAE in float32")
 

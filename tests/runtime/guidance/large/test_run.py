@@ -204,3 +204,31 @@ def test_a_rung_that_was_asked_for_is_advised_to_be_given_up(
     assert result.exit_code == 0, result.stderr
     # Taken up with what holds now: the model is put onto no rung that it would only leave again.
     assert "as large.memory says" not in result.stderr
+
+
+@pytest.mark.slow
+def test_compiled_models_are_stopped_gone_on_with_and_verified(models: Callable[[str], Path], tmp_path: Path) -> None:
+    """By torch's compiler for the CPU, from a step on and with another number of pictures later: the same digest each time."""
+    from interactive3d.runtime.engine.run import Run
+    from interactive3d.runtime.engine.script import load_script
+
+    script = SCRIPT.replace("steps 4", "steps 9").format(model=models("sd3"))
+    path = tmp_path / "fox.sculpt"
+    path.write_text(script + "at step 2 set large.compile on\nat step 4 set camera.batch 3\n")
+    status, said = run(tmp_path / "whole", path.read_text())
+    assert status == 0, said
+    assert said.count("compiling") == 2 and "compiled: the step took" in said
+    wanted = json.loads((tmp_path / "whole" / "out" / "run.json").read_text())
+    assert wanted["guidance"]["compiled"] == "transformer, vae.encoder"
+    program = load_script(path).program
+    assert program is not None
+    for stop in (3, 6):
+        first = Run(program, path, tmp_path / f"out{stop}")
+        first.report.stepped = lambda state, steps, seconds, first=first, stop=stop: (  # type: ignore[misc]
+            first.stop() if state.step == stop else None
+        )
+        assert first.go().state.step == stop
+        assert Run(program, path, tmp_path / f"out{stop}", resume=True).go().digest == wanted["state_digest"]
+    found = CliRunner().invoke(main, ["verify", str(tmp_path / "whole" / "out")])
+    assert found.exit_code == 0, found.stderr
+    assert "the same, state" in found.stdout
