@@ -383,6 +383,9 @@ HOW = frozenset(
     if item.metadata.get("how")
 )
 """Settings that say how a number is computed, not which: another value changes it by rounding only."""
+LATER = frozenset({"large.compile"})
+"""Settings that came after digests had been recorded: they count in a digest where they are turned only, so that what was made before still
+verifies."""
 
 
 def spec(path: str) -> SettingSpec:

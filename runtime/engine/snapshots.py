@@ -21,7 +21,7 @@ from interactive3d.runtime.output.checkpoints import load_snapshot, save_snapsho
 from interactive3d.runtime.output.problems import FileProblem
 from interactive3d.runtime.output.run_folder import state_digest
 from interactive3d.runtime.scene.gaussians import GaussianModel
-from interactive3d.runtime.settings import SPECS, Settings
+from interactive3d.runtime.settings import LATER, SPECS, Settings
 
 STATE_VERSION = 1
 
@@ -29,7 +29,9 @@ STATE_VERSION = 1
 def digest(state: RunState) -> str:
     """SHA-256 over every column of the model, its tags, the step and the settings: equal for equal runs, on the CPU to the bit."""
     columns = state_digest(dict(state.model.columns))
-    rest = repr((state.step, state.model.tag_names, sorted((p, state.settings.get(p)) for p in SPECS)))
+    turned = state.settings.differing()
+    counted = sorted((p, state.settings.get(p)) for p in SPECS if p not in LATER or p in turned)
+    rest = repr((state.step, state.model.tag_names, counted))
     if state.field is not None:
         tensors, meta = state.field.parts()
         rest = f"{rest}|{state_digest(tensors)}|{json.dumps(meta, sort_keys=True)}"

@@ -21,12 +21,14 @@ from interactive3d.dsl.operations import (
     Rotate,
     ShapePart,
 )
+from interactive3d.runtime.engine import snapshots
 from interactive3d.runtime.engine.codec import operation_from_json, to_json
 from interactive3d.runtime.engine.session import Session
 from interactive3d.runtime.engine.snapshots import digest, load_state, save_state
 from interactive3d.runtime.engine.state import RunState
 from interactive3d.runtime.engine.trainer import Trainer
 from interactive3d.runtime.output.problems import FileProblem
+from interactive3d.runtime.settings import LATER, SPECS
 
 MakeRun = Callable[..., tuple[Trainer, RunState]]
 TOP = ShapePart(shape=Box(low=(-1.0, 0.1, -1.0), high=(1.0, 1.0, 1.0)))
@@ -74,6 +76,19 @@ def test_what_was_submitted_is_in_the_snapshot_and_replays(make_run: MakeRun, tm
     assert loaded.journal == (Move(part=TOP, by=(0.1, 0.0, 0.0), when=AtStep(step=3)),)
     again = Session(trainer, [], dataclasses.replace(start, journal=loaded.journal))
     assert digest(again.advance()) == digest(loaded)
+
+
+def test_a_setting_that_came_later_counts_where_it_is_turned(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Digests that were recorded before there was such a setting still hold."""
+    _, state = make_run()
+    found = digest(state)
+    for path in LATER:
+        other = next(c for c in SPECS[path].choices if c != SPECS[path].default)
+        assert digest(dataclasses.replace(state, settings=state.settings.set(path, other))) != found
+    monkeypatch.setattr(snapshots, "SPECS", {p: s for p, s in SPECS.items() if p not in LATER})
+    assert digest(state) == found
 
 
 def test_a_damaged_snapshot_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
