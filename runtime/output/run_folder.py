@@ -52,7 +52,7 @@ class RunFolder:
         ``needed`` is the free space in bytes that the run will want.
 
         Raises:
-            FileProblem: not a folder, a folder that no run of ours made, no room, or it may not be written.
+            FileProblem: not a folder, a folder that no run of ours made, one in which a run goes on, no room, or it may not be written.
         """
         folder = cls(Path(path))
         check_space(folder.path, needed)
@@ -69,10 +69,13 @@ class RunFolder:
                         f"holds files that no run of ours wrote (such as {foreign!r})",
                         "choose another folder with --out, or empty this one",
                     )
-            elif previous == "archive":
-                _archive(folder.path)
-            elif previous == "replace":
-                folder._clean()
+            elif previous != "keep":
+                # A run that still goes on in it, and so has its lock there, would lose what it has.
+                with folder.locked() if (folder.path / LOCK).exists() else contextlib.nullcontext():
+                    if previous == "archive":
+                        _archive(folder.path)
+                    else:
+                        folder._clean()
             folder.checkpoints.mkdir(parents=True, exist_ok=True)
         if not (folder.path / MARKER).exists():
             folder._write_marker([])

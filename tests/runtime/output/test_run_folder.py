@@ -246,3 +246,15 @@ def test_two_runs_in_one_folder_are_refused(tmp_path):
     assert other.returncode == 1 and "another run is writing" in other.stderr
     with run.locked():
         pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no lock that ends with its process")
+@pytest.mark.parametrize("previous", ["replace", "archive"])
+def test_a_folder_in_which_a_run_goes_on_is_not_cleared_for_another(tmp_path, previous):
+    run = RunFolder.create(tmp_path / "run")
+    write_text(run.output("splats.ply"), "of the run that goes on")
+    with run.locked(), pytest.raises(FileProblem, match="is in use"):
+        RunFolder.create(run.path, previous)
+    assert (run.path / "splats.ply").read_text() == "of the run that goes on"
+    RunFolder.create(run.path, previous)
+    assert not (run.path / "splats.ply").exists()
