@@ -6,7 +6,7 @@ from pathlib import Path
 from interactive3d.dsl.program import InitMesh, InitText, Program
 from interactive3d.dsl.values import ClickPart, SegmentPart
 from interactive3d.runtime.engine.segmenters import segmenter_presence, text_segmenter_presence
-from interactive3d.runtime.engine.start import PICTURE_SUFFIXES, first_settings, mentions
+from interactive3d.runtime.engine.start import PICTURE_SUFFIXES, first_settings, mentioned
 from interactive3d.runtime.guidance.large.loading import DEFAULT_MODEL
 from interactive3d.runtime.guidance.large.presence import (
     LIBRARIES,
@@ -33,9 +33,9 @@ def needs(program: Program, *, first_blobs: bool = True) -> list[Need]:
     """What is here of all that a run of a program loads; ``first_blobs`` says whether it makes them."""
     folder = Path(program.folder)
     found = _of_guidance(program, folder, first_blobs)
-    if mentions(program.operations, ClickPart):
+    if any(mentioned(program.operations, ClickPart)):
         found.append(Need("clicks", segmenter_presence(folder)))
-    if mentions(program.operations, SegmentPart):
+    if any(mentioned(program.operations, SegmentPart)):
         found.append(Need("segment by text", text_segmenter_presence(folder)))
     return found
 

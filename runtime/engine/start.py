@@ -1,8 +1,9 @@
 """From a checked script to the first state of a run."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -21,8 +22,10 @@ from interactive3d.runtime.output.problems import open_file
 from interactive3d.runtime.output.splat_files import read_splats
 from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.scene.initial import blobs_in_shape, blobs_on_points
-from interactive3d.runtime.scene.segmenter import segmenter, text_segmenter
+from interactive3d.runtime.scene.segmenter import segmenter, segmenter_of_text
 from interactive3d.runtime.settings import Settings, SettingValue
+
+Kind = TypeVar("Kind")
 
 DEFAULTS = Settings()
 DEFAULT_STEPS = 600
@@ -177,23 +180,24 @@ def trainer_of(program: Program, guidance: Guidance, *, seed: int, device: str) 
 def _load_segmenters(program: Program) -> None:
     """What will be asked is loaded now: a wrong path shall not come to light after an hour."""
     try:
-        if mentions(program.operations, ClickPart):
+        if any(mentioned(program.operations, ClickPart)):
             segmenter()
-        if mentions(program.operations, SegmentPart):
-            text_segmenter()
+        for part in mentioned(program.operations, SegmentPart):
+            segmenter_of_text(part.text)
     except ValueError as error:
         raise StartProblem(str(error)) from error
 
 
-def mentions(value: object, kind: type) -> bool:
-    """Whether a value of operations, or anything inside it, is of a kind."""
+def mentioned(value: object, kind: type[Kind]) -> Iterator[Kind]:
+    """A value of operations, and everything inside it, as far as it is of a kind."""
     if isinstance(value, kind):
-        return True
-    if isinstance(value, tuple):
-        return any(mentions(item, kind) for item in value)
-    return dataclasses.is_dataclass(value) and any(
-        mentions(getattr(value, field.name), kind) for field in dataclasses.fields(value)
-    )
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from mentioned(item, kind)
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from mentioned(getattr(value, field.name), kind)
 
 
 def checked_device(name: str) -> str:

@@ -16,7 +16,7 @@ from interactive3d.runtime.scene.camera import DEFAULT_DISTANCE, DEFAULT_FOV, Ca
 from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.scene.parts import PartError
 from interactive3d.runtime.scene.render import render
-from interactive3d.runtime.scene.segmenter import COVERED, Segmenter, View, segmenter, text_segmenter
+from interactive3d.runtime.scene.segmenter import COVERED, Segmenter, View, segmenter, segmenter_of_text
 
 DEFAULT_SIZE = 512
 """Side in pixels of the picture that clicks count in where the script names none: that of `snapshot`."""
@@ -95,14 +95,9 @@ def named_by(part: SegmentPart, model: GaussianModel) -> Bool[Tensor, "n"]:
         PartError: no text-prompted segmenter was chosen, or it cannot be loaded.
     """
     try:
-        answering = text_segmenter()
+        answering = segmenter_of_text(part.text)
     except ValueError as error:
         raise PartError(str(error)) from error
-    if answering is None:
-        raise PartError(
-            f'segment "{part.text}" needs a text-prompted segmenter, and none was chosen; set INTERACTIVE3D_TEXT_SEGMENTER to the id or '
-            f"folder of a CLIPSeg model (docs/large_models.md), or click: `click (X, Y) in VIEW`"
-        )
     if len(model) == 0:
         return torch.zeros(0, dtype=torch.bool, device=model.device)
     behind = _reach(model)

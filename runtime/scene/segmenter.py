@@ -201,3 +201,18 @@ def segmenter() -> Segmenter:
 def text_segmenter() -> TextSegmenter | None:
     """The segmenter that answers texts, or None where none was chosen."""
     return None if _for_texts is None else _for_texts()
+
+
+def segmenter_of_text(text: str) -> TextSegmenter:
+    """The segmenter that answers this text.
+
+    Raises:
+        ValueError: none was chosen, or it cannot be loaded; says what to do.
+    """
+    answering = text_segmenter()
+    if answering is None:
+        raise ValueError(
+            f'segment "{text}" needs a text-prompted segmenter, and none was chosen; set INTERACTIVE3D_TEXT_SEGMENTER to the id or '
+            f"folder of a CLIPSeg model (docs/large_models.md), or click: `click (X, Y) in VIEW`"
+        )
+    return answering

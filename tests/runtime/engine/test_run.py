@@ -289,3 +289,13 @@ def test_a_segmenter_that_cannot_be_loaded_is_found_before_the_first_step(
             started(script, tmp_path / "out")
     finally:
         use_segmenter(None)
+
+
+def test_a_text_that_no_segmenter_reads_is_found_before_the_first_step(
+    script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("INTERACTIVE3D_TEXT_SEGMENTER", raising=False)
+    script.write_text(SCRIPT + '\nat step 25 paint segment "left wing" red\n')
+    with pytest.raises(StartProblem, match=r'segment "left wing" needs a text-prompted segmenter'):
+        started(script, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
