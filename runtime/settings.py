@@ -67,6 +67,12 @@ class GuidanceSettings:
     noise_min: float = _number(0.02, 0.0, 1.0, "lowest noise level drawn, as a share of the schedule")
     noise_max: float = _number(0.98, 0.0, 1.0, "highest noise level drawn; 0.98 early, 0.3 to polish (paper 3.1.5)")
     weight: float = _number(1.0, 0.0, 100.0, "weight of the distillation loss")
+    opaque: float = _number(
+        0.0,
+        0.0,
+        10.0,
+        "pull of coverage to all or nothing, which makes objects solid and their edges sharp; try 0.7",
+    )
     size: int = _number(64, 16, 1024, "side of the pictures that the prior sees", "pixels")
     settled: str = _choice(
         "keep",
@@ -383,7 +389,7 @@ HOW = frozenset(
     if item.metadata.get("how")
 )
 """Settings that say how a number is computed, not which: another value changes it by rounding only."""
-LATER = frozenset({"large.compile"})
+LATER = frozenset({"guidance.opaque", "large.compile"})
 """Settings that came after digests had been recorded: they count in a digest where they are turned only, so that what was made before still
 verifies."""
 

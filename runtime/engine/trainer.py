@@ -12,6 +12,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from interactive3d.runtime.engine import stage2
+from interactive3d.runtime.engine.opaque import half_transparent, opaque_share
 from interactive3d.runtime.engine.optimizer import adamw_step, learning_rates
 from interactive3d.runtime.engine.state import Metrics, RunState
 from interactive3d.runtime.engine.views import draw_backgrounds, draw_cameras
@@ -100,7 +101,9 @@ class Trainer:
         wish = lead.wish(model, environment) if lead else GuidanceWish()
         state = self._with_shape_volume(state, wish)
         notes.done("terms")
-        gradients, loss, growth = self._gradients(state, lead, wish, environment, notes)
+        # Between interactions, blobs that are free would grow over what is kept still and soft.
+        opaque = 0.0 if lead is None and mask is not None else opaque_share(state.step, self.steps)
+        gradients, loss, growth = self._gradients(state, lead, wish, environment, notes, opaque)
 
         settings = state.settings
         updated = adamw_step(
@@ -144,9 +147,15 @@ class Trainer:
         return dataclasses.replace(state, shape_volume=voxelise(state.model), shape_volume_step=state.step)
 
     def _gradients(
-        self, state: RunState, lead: Term | None, wish: GuidanceWish, environment: Environment, notes: StepNotes
+        self,
+        state: RunState,
+        lead: Term | None,
+        wish: GuidanceWish,
+        environment: Environment,
+        notes: StepNotes,
+        opaque: float,
     ) -> tuple[dict[str, Tensor], float, dict[str, Tensor]]:
-        """Gradients of the raw columns, the loss, and the growth statistics after this step."""
+        """Gradients of the raw columns, the loss, and the growth statistics after this step. ``opaque``: share of guidance.opaque."""
         model, settings = state.model, state.settings
         leaves = {name: value.detach().requires_grad_(True) for name, value in model.parameters().items()}
         total: Tensor | None = None
@@ -182,6 +191,10 @@ class Trainer:
             total = settings.guidance.weight * (raster.color * score.gradient).sum()
             loss = score.loss
             notes.losses["guidance"] = loss
+            if settings.guidance.opaque * opaque > 0:
+                total = total + settings.guidance.opaque * opaque * half_transparent(
+                    raster.alpha, score.clean, background
+                )
             notes.done("guidance")
         for term in state.terms:
             extra = term.loss(leaves, model, environment)

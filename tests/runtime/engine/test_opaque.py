@@ -1,0 +1,119 @@
+"""The pull of `guidance.opaque`, by its numbers and on blobs."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from interactive3d.dsl.program import GuidanceChoice, InitShape, Program
+from interactive3d.dsl.values import Sphere
+from interactive3d.runtime.engine.opaque import SEEN, TURNING, half_transparent, opaque_share
+from interactive3d.runtime.engine.start import begin
+from interactive3d.runtime.engine.state import RunState
+from interactive3d.runtime.engine.trainer import Trainer
+from interactive3d.runtime.guidance.protocol import Score, ScoreRequest
+from interactive3d.runtime.scene.camera import Camera
+from interactive3d.runtime.scene.render import render
+
+BACKGROUND = torch.tensor([[1.0, 1.0, 1.0]])
+NOTHING = torch.ones(1, 1, 1, 3)
+SOMETHING = torch.tensor([0.2, 0.6, 0.2]).expand(1, 1, 1, 3)
+
+
+def slope(alpha: float, clean: torch.Tensor | None) -> float:
+    """By the coverage of a picture of one pixel; negative where the pull is up."""
+    at = torch.full((1, 1, 1), alpha, requires_grad=True)
+    (found,) = torch.autograd.grad(half_transparent(at, clean, BACKGROUND), at)
+    return float(found)
+
+
+def test_it_comes_in_while_the_object_has_its_shape() -> None:
+    shares = [opaque_share(step, 100) for step in (0, 20, 35, 50, 100)]
+    assert shares == pytest.approx([0, 0, 0.5, 1, 1])
+    assert opaque_share(0, 0) == 0
+
+
+@pytest.mark.parametrize("clean", [SOMETHING, None], ids=["shown", "unknown"])
+def test_more_than_a_third_is_pulled_up_and_less_is_pulled_down(clean: torch.Tensor | None) -> None:
+    assert slope(0.2, clean) > 0 > slope(0.5, clean) > slope(0.9, clean)
+    assert abs(slope(TURNING, clean)) < 0.05 * slope(0.05, clean)  # the turning point, but for the rounding
+
+
+def test_what_the_prior_does_not_show_is_not_pulled_up() -> None:
+    assert slope(0.6, NOTHING) == 0
+    assert slope(0.2, NOTHING) == slope(0.2, SOMETHING) > 0
+    faint = NOTHING - 0.9 * SEEN
+    assert slope(0.6, faint) == 0 > slope(0.6, NOTHING - 1.1 * SEEN)
+
+
+def test_a_picture_of_any_size_counts_the_same_and_a_picture_may_lie_behind() -> None:
+    small, large = (torch.full((2, side, side), 0.5) for side in (16, 48))
+    assert float(half_transparent(small, None, BACKGROUND)) == pytest.approx(
+        float(half_transparent(large, None, BACKGROUND)), rel=1e-5
+    )
+    clean = SOMETHING.expand(2, 16, 16, 3)
+    picture = BACKGROUND[0].expand(2, 16, 16, 3)
+    assert torch.equal(half_transparent(small, clean, picture), half_transparent(small, clean, BACKGROUND.expand(2, 3)))
+
+
+class SeesADisc:
+    """A prior that is content with every picture, and whose clean picture has a disc in its middle."""
+
+    name, device, preferred = "disc", torch.device("cpu"), ()
+
+    def encode(self, prompt: str, negative: str = "") -> None:
+        return None
+
+    def score(self, request: ScoreRequest) -> Score:
+        b, side = request.images.shape[:2]
+        line = torch.linspace(-1, 1, side)
+        disc = line[:, None].square() + line[None, :].square() < 0.5**2
+        clean = torch.where(
+            disc[None, :, :, None],
+            1 - request.background[:, None, None, :].round(),
+            request.background[:, None, None, :],
+        )
+        assert clean.shape == (b, side, side, 3)
+        return Score(gradient=torch.zeros_like(request.images), clean=clean, loss=0.0)
+
+
+def begun(opaque: float, folder: Path) -> tuple[Trainer, RunState]:
+    program = Program(
+        prompt="a disc",
+        steps=120,
+        initial=InitShape(count=80, shape=Sphere(center=(0.0, 0.0, 0.0), radius=0.4)),
+        guidance=GuidanceChoice(name="disc"),
+        settings=(("guidance.size", 24), ("camera.batch", 2), ("guidance.opaque", opaque), ("init.opacity", 0.2)),
+        folder=str(folder),
+    )
+    return begin(program, SeesADisc(), seed=0, device="cpu")
+
+
+def soft_share(opaque: float, folder: Path) -> float:
+    """The share of the covered pixels that is half transparent at the end of a run."""
+    trainer, state = begun(opaque, folder)
+    for _ in range(trainer.steps):
+        state = trainer.step(state)
+    alpha = render(state.model, [Camera.orbit(30, 10)], 64, 64).alpha
+    return float(((alpha > 0.05) & (alpha < 0.95)).sum() / (alpha > 0.05).sum())
+
+
+def test_blobs_become_solid(tmp_path: Path, one_thread: None) -> None:
+    before, after = soft_share(0.0, tmp_path), soft_share(1.0, tmp_path)
+    assert before > 0.9
+    assert after < 0.6 * before
+
+
+@pytest.mark.parametrize("settled", [False, True], ids=["all free", "some settled"])
+def test_it_rests_between_interactions_where_something_is_kept_still(
+    settled: bool, tmp_path: Path, one_thread: None
+) -> None:
+    """Free blobs would grow over what is soft and may not move."""
+    after = []
+    for opaque in (0.0, 1.0):
+        trainer, state = begun(opaque, tmp_path)
+        kept = torch.arange(len(state.model)) < (10 if settled else 0)
+        model = state.model.with_columns({"settled": kept})
+        after.append(trainer.step(dataclasses.replace(state, model=model, step=100)).model.columns["logit_opacity"])
+    assert torch.equal(*after) is settled
