@@ -123,13 +123,15 @@ def fmt(scripts: tuple[Path, ...], only_check: bool, diff: bool) -> None:
 @_mendable
 def verify(folder: Path) -> None:
     """Run the script of a finished run in FOLDER again and compare the digests."""
-    from interactive3d.runtime.engine.replay import read_record, replay_digest
-    from interactive3d.runtime.engine.script import load_script
+    from interactive3d.dsl import load
+    from interactive3d.runtime.engine.replay import origin_of, read_record, replay_digest
+    from interactive3d.runtime.engine.script import check_context
     from interactive3d.runtime.progress import Progress
 
     record = read_record(folder)
     script = f"script/{record['script']}"
-    loaded = load_script(folder / script, tuple((n, v) for n, v in record["overrides"]))
+    context = check_context(tuple((n, v) for n, v in record["overrides"]))
+    loaded = load(folder / script, origin_of(folder, record).context(context, folder / "script"))
     show_diagnostics(loaded)
     if loaded.program is None:
         raise Failure(f"{folder}: {script} does not pass the checks of this version")

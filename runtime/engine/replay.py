@@ -11,7 +11,8 @@ from interactive3d.dsl.operations import Operation
 from interactive3d.dsl.program import Program
 from interactive3d.runtime.engine.codec import operation_from_json
 from interactive3d.runtime.engine.hooks import Hooks
-from interactive3d.runtime.engine.inputs import Splice
+from interactive3d.runtime.engine.inputs import SCRIPT, Splice
+from interactive3d.runtime.engine.origin import Origin
 from interactive3d.runtime.engine.record import Report
 from interactive3d.runtime.engine.replan import follow
 from interactive3d.runtime.engine.session import Session
@@ -27,16 +28,17 @@ def replay_digest(folder: Path, program: Program, record: dict[str, Any], report
     Raises:
         FileProblem: another version wrote what was followed before the script was edited.
     """
-    splices = _splices(folder, record)
+    origin, splices = origin_of(folder, record), _splices(folder, record)
     # A seed holds from its splice on only; here the seeds in force stand in the programs.
-    programs = [dataclasses.replace(s.followed(folder), seed=s.seed) for s in splices]
-    programs.append(dataclasses.replace(program, seed=record["seed"]))
+    programs = [dataclasses.replace(origin.found(s.followed(folder)), seed=s.seed) for s in splices]
+    programs.append(dataclasses.replace(origin.found(program), seed=record["seed"]))
+    journal = tuple(operation_from_json(op) for op in record["journal"])
     first = programs[0]
     guidance = make_guidance(
         first.guidance, Path(first.folder), record["device"], first_settings(first.settings), report.message
     )
     assert first.seed is not None
-    trainer, state = begin(first, guidance, seed=first.seed, device=record["device"])
+    trainer, state = begin(first, guidance, seed=first.seed, device=record["device"], models=origin.script)
     started = time.monotonic()
     hooks = Hooks(
         stepped=lambda s: report.stepped(s, session.trainer.steps, time.monotonic() - started),
@@ -44,7 +46,7 @@ def replay_digest(folder: Path, program: Program, record: dict[str, Any], report
         checkpoint=lambda s, n: "",
     )
     session = Session(trainer, first.operations, state, policy=first.repair, hooks=hooks)
-    _advance(session, splices, programs, [operation_from_json(op) for op in record["journal"]])
+    _advance(session, splices, programs, origin.found_operations(journal, Path(program.folder)))
     return digest(session.latest())
 
 
@@ -76,6 +78,11 @@ def _advance(
         if left and left[0][0] is splice:
             exchange()
     session.advance()
+
+
+def origin_of(folder: Path, record: dict[str, Any]) -> Origin:
+    """Where the run in ``folder`` looked for what its script names."""
+    return Origin.of(record, folder, folder / SCRIPT)
 
 
 def _splices(folder: Path, record: dict[str, Any]) -> list[Splice]:

@@ -16,6 +16,7 @@ from interactive3d.runtime.engine.differences import Replanned
 from interactive3d.runtime.engine.hooks import Given, Hooks
 from interactive3d.runtime.engine.inputs import Splice
 from interactive3d.runtime.engine.memory import lighter
+from interactive3d.runtime.engine.origin import LOOKED_IN, Origin
 from interactive3d.runtime.engine.outputs import write_output
 from interactive3d.runtime.engine.record import Report, RunResult, reached, said_of, versions
 from interactive3d.runtime.engine.replan import ReplanRefused, follow
@@ -361,6 +362,7 @@ class Run:
         trainer = self.session.trainer
         return {
             **said_of(self.program, self.books.seed, self._given, self.splices),
+            LOOKED_IN: Origin(Path(self.program.folder), Path()).seen_from(self.folder.path),
             "steps": trainer.steps,
             "seconds": round(self.books.seconds(), 2),
             "device": self.device,

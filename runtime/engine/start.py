@@ -145,8 +145,9 @@ def begin(
     seed: int,
     device: str,
     extra_settings: tuple[tuple[str, SettingValue], ...] = (),
+    models: Path | None = None,
 ) -> tuple[Trainer, RunState]:
-    """The trainer of a run and its first state.
+    """The trainer of a run and its first state. Segmenters are looked for in ``models``; beside the script where that is None.
 
     Raises:
         StartProblem: the script cannot be started; a segmenter that its clicks or texts need cannot be loaded, for one.
@@ -154,17 +155,18 @@ def begin(
     # What suits the prior better than the defaults, then what the script says.
     settings = first_settings((*getattr(guidance, "preferred", ()), *program.settings, *extra_settings))
     model = first_model(program, settings, guidance, seed).to(device)
-    return trainer_of(program, guidance, seed=seed, device=device), RunState(step=0, model=model, settings=settings)
+    trainer = trainer_of(program, guidance, seed=seed, device=device, models=models)
+    return trainer, RunState(step=0, model=model, settings=settings)
 
 
-def trainer_of(program: Program, guidance: Guidance, *, seed: int, device: str) -> Trainer:
-    """What stays the same during a run.
+def trainer_of(program: Program, guidance: Guidance, *, seed: int, device: str, models: Path | None = None) -> Trainer:
+    """What stays the same during a run. Segmenters are looked for in ``models``; beside the script where that is None.
 
     Raises:
         StartProblem: a segmenter that clicks or texts of the script need cannot be loaded.
     """
     folder = Path(program.folder)
-    settle_segmenter(folder, device)
+    settle_segmenter(models or folder, device)
     _load_segmenters(program)
     return Trainer(
         guidance=guidance,

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,6 +89,28 @@ def test_edits_and_stage_two_are_led_too_and_verify_finds_the_same(
     found = CliRunner().invoke(main, ["verify", str(tmp_path / "out")])
     assert found.exit_code == 0, found.stderr
     assert "the same, state" in found.stdout
+
+
+@pytest.mark.parametrize("beside", ["scripts", "."])
+def test_verify_finds_a_model_folder_from_anywhere(
+    beside: str, models: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named beside the script, or where the program ran; and when the project has moved."""
+    home, away = tmp_path / "home", tmp_path / "away"
+    shutil.copytree(models("sd15"), home / beside / "models" / "tiny")
+    (home / "scripts").mkdir(exist_ok=True)
+    away.mkdir()
+    (home / "scripts" / "fox.sculpt").write_text(SCRIPT.format(model="models/tiny"))
+    monkeypatch.chdir(home)
+    ran = CliRunner().invoke(main, ["run", "scripts/fox.sculpt", "--headless"])
+    assert ran.exit_code == 0, ran.stderr
+    monkeypatch.chdir(away)
+    for place in (home, tmp_path / "moved"):
+        if place != home:
+            home.rename(place)
+        found = CliRunner().invoke(main, ["verify", str(place / "out" / "fox")])
+        assert found.exit_code == 0, found.stderr
+        assert "the same, state" in found.stdout and "warning" not in found.stderr
 
 
 def test_stopped_and_gone_on_with_under_settings_turned_on_the_way(
