@@ -105,7 +105,7 @@ def finish(checker: Checker) -> None:
     end = len(source.text.rstrip())
     if "steps" not in places and checker.placed and steps is None:
         checker.report("E0503", max(end - 1, 0), end)
-    if "prompt" not in places and "prompt" not in values and checker.placed:
+    if "prompt" not in places and "prompt" not in values and checker.placed and steps != 0:
         guidance = values.get("guidance")
         if guidance is None or guidance.name not in ("reference", "none"):
             checker.report("W0804", 0, min(end, source.text.find("\n") if "\n" in source.text else end))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SETTING_KEYWORDS = frozenset(
     {"prompt", "avoid", "seed", "steps", "guidance", "splats_in", "splats_from", "splats_file"}
 )
-_SOLID_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".png", ".jpg", ".jpeg", ".webp")
+_SOLID_SUFFIXES = (".glb", ".gltf", ".obj", ".off", ".ply", ".stl", ".png", ".jpg", ".jpeg", ".webp")
 _SPLAT_SUFFIXES = (".ply", ".splat")
 _OBJECT_SUFFIXES = (".glb", ".gltf", ".obj", ".off", ".ply", ".splat", ".stl")
 MAX_STEPS = 1_000_000
@@ -67,7 +67,7 @@ class SettingStatements:
             case "seed":
                 return c.whole("value", "the seed", 0, 2**31 - 1)
             case "steps":
-                return c.whole("value", "the number of steps", 1, MAX_STEPS)
+                return c.whole("value", "the number of steps", 0, MAX_STEPS)
             case "guidance":
                 return self._guidance(op, c)
             case "repair":

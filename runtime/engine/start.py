@@ -52,12 +52,13 @@ def seed_of(program: Program, given: int | None) -> int:
 
 def load_blobs(path: Path, seed: int = 0, count: int = REFERENCE_BLOBS) -> GaussianModel:
     """Blobs of a splat file, or blobs laid on the surface of a mesh. A PLY with faces is a mesh."""
-    if path.suffix.lower() in MESH_SUFFIXES or (path.suffix.lower() == ".ply" and _ply_has_faces(path)):
-        return mesh_to_blobs(path, count, seed)
-    return read_splats(path)
+    return mesh_to_blobs(path, count, seed) if holds_mesh(path) else read_splats(path)
 
 
-def _ply_has_faces(path: Path) -> bool:
+def holds_mesh(path: Path) -> bool:
+    """Whether a file is one of a mesh: by its name, a PLY by what it says of faces."""
+    if path.suffix.lower() != ".ply":
+        return path.suffix.lower() in MESH_SUFFIXES
     with open_file(path) as (stream, size):
         return read_ply_header(path, stream, size).element("face") is not None
 

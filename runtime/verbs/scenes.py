@@ -71,13 +71,13 @@ def _field_or_state(path: Path) -> Scene:
 
 
 def _blobs(path: Path, up: str | None, blobs: int | None, tell: Callable[[str], None]) -> GaussianModel:
-    from interactive3d.runtime.engine.start import MESH_SUFFIXES, _ply_has_faces
+    from interactive3d.runtime.engine.start import holds_mesh
     from interactive3d.runtime.output.meshes import mesh_to_blobs
     from interactive3d.runtime.output.problems import Note
     from interactive3d.runtime.output.splat_files import read_splats
 
     notes: list[Note] = []
-    if path.suffix.lower() in MESH_SUFFIXES or (path.suffix.lower() == ".ply" and _ply_has_faces(path)):
+    if holds_mesh(path):
         model = mesh_to_blobs(path, blobs or MESH_BLOBS, normalize=False, up=up or "y", notes=notes)
     else:
         model = read_splats(path, up=up, notes=notes)

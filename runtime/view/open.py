@@ -75,6 +75,7 @@ def open_session(
     script: Path | None = None,
     running: bool = True,
     mesh: "Mesh | None" = None,
+    viewed: "Program | None" = None,
     closing: Callable[[], bool] = lambda: False,
 ) -> Closed:
     """Open a window on a session and return when it is closed, or when ``closing`` says so; the step under way is finished first.
@@ -93,7 +94,7 @@ def open_session(
     from interactive3d.runtime.view.worker import Worker
 
     worker = Worker(session, running=running and program is not None)
-    studio = Studio(worker, Project(title=title, folder=folder, program=program, script=script))
+    studio = Studio(worker, Project(title=title, folder=folder, program=program, script=script, viewed=viewed))
     studio.mesh = mesh
     try:
         _show(Window(studio, config=config_folder(), closing=closing))
@@ -128,8 +129,27 @@ def open_file(path: Path, *, device: str = "cpu") -> Closed:
         raise NoWindow(reason)
     session = still_session(path, device)
     folder = path if path.is_dir() else path.parent
-    mesh = mesh_of(path)
-    return open_session(session, title=path.name, folder=folder.resolve(), running=False, mesh=mesh)
+    return open_session(
+        session,
+        title=path.name,
+        folder=folder.resolve(),
+        running=False,
+        mesh=mesh_of(path),
+        viewed=viewed_program(path),
+    )
+
+
+def viewed_program(path: Path) -> "Program | None":
+    """The program without steps that begins with what ``still_session`` shows of a file; None where no script begins so."""
+    from interactive3d.dsl.program import InitMesh, InitSplats, Program
+    from interactive3d.runtime.engine.start import REFERENCE_BLOBS, holds_mesh
+
+    if path.is_dir() or path.suffix.lower() == ".safetensors":
+        return None
+    # As ``load_blobs`` reads it.
+    mesh = holds_mesh(path)
+    initial = InitMesh(count=REFERENCE_BLOBS, path=path.name) if mesh else InitSplats(path=path.name)
+    return Program(seed=0, steps=0, initial=initial, folder=str(path.parent.resolve()))
 
 
 def mesh_of(path: Path) -> "Mesh | None":
@@ -138,17 +158,9 @@ def mesh_of(path: Path) -> "Mesh | None":
     Raises:
         FileProblem: a mesh that cannot be read.
     """
-    from interactive3d.runtime.engine.start import MESH_SUFFIXES
-    from interactive3d.runtime.output.ply_header import read_ply_header
-    from interactive3d.runtime.output.problems import open_file
+    from interactive3d.runtime.engine.start import holds_mesh
 
-    if path.is_dir():
-        return None
-    if path.suffix.lower() == ".ply":
-        with open_file(path) as (stream, size):
-            if read_ply_header(path, stream, size).element("face") is None:
-                return None
-    elif path.suffix.lower() not in MESH_SUFFIXES:
+    if path.is_dir() or not holds_mesh(path):
         return None
     from interactive3d.runtime.view.meshes import read_mesh
 

@@ -21,12 +21,16 @@ class Notice:
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
-    """Where a run comes from and goes to. A file that is only viewed has no program and nothing to optimize."""
+    """Where a run comes from and goes to. A file that is only viewed has no program and nothing to optimize.
+
+    ``viewed`` is the program without steps whose blobs are those of a viewed file; None where no script begins with such a file.
+    """
 
     title: str
     folder: Path
     program: Program | None = None
     script: Path | None = None
+    viewed: Program | None = None
 
     @property
     def optimizes(self) -> bool:

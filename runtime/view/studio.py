@@ -21,7 +21,7 @@ from interactive3d.dsl.operations import (
     TermOperation,
 )
 from interactive3d.dsl.tidy import tidy_operation
-from interactive3d.runtime.engine.session_script import done_by_hand, session_program, told_from
+from interactive3d.runtime.engine.session_script import session_program, told_from
 from interactive3d.runtime.engine.state import RunState
 from interactive3d.runtime.output.atomic import write_text
 from interactive3d.runtime.view.choosing import Choosing
@@ -344,12 +344,18 @@ class Studio(Choosing):
     def session_script(self, folder: Path | None = None) -> str:
         """Everything that has been done, as a script that replays to the same object without the window.
 
-        The files that it reads are named from ``folder``, or from where the run's own script lies.
+        The files that it reads are named from ``folder``, or from where the run's own script, or what is viewed, lies.
+
+        Raises:
+            ValueError: no script begins with what is viewed.
         """
         state, trainer = self.worker.latest(), self.worker.session.trainer  # type: ignore[attr-defined]
-        if self.project.program is None:
-            return "".join(format_operation(op) + "\n" for op in done_by_hand(state, trainer.steps))
-        program = session_program(self.project.program, state, seed=trainer.seed, steps=trainer.steps)
+        begun = self.project.program or self.project.viewed
+        if begun is None:
+            raise ValueError(
+                f"no script begins with {self.project.title}; File > Export splats writes splats: view these, and do it there"
+            )
+        program = session_program(begun, state, seed=trainer.seed, steps=trainer.steps)
         return format_program(program if folder is None else told_from(program, folder))
 
     def save_session(self, path: Path) -> None:

@@ -92,8 +92,7 @@ class LogPanel:
         )
         imgui.same_line()
         if imgui.button("Copy as Sculpt"):
-            imgui.set_clipboard_text(self.studio.session_script())
-            self.studio.say("the session is on the clipboard as a script")
+            self._copy()
         effects = self.studio.worker.latest().effects
         notes = [(step, kind, text) for step, kind, text in self.studio.log if kind != "did"]
         rows = [(e.step, "refused" if e.refused else "did", e.text, e.message) for e in effects]
@@ -117,6 +116,14 @@ class LogPanel:
                 self._seen = len(rows)
                 imgui.set_scroll_here_y(1.0)
         imgui.end_child()
+
+    def _copy(self) -> None:
+        try:
+            imgui.set_clipboard_text(self.studio.session_script())
+        except ValueError as problem:
+            self.studio.say(str(problem), error=True)
+            return
+        self.studio.say("the session is on the clipboard as a script")
 
 
 class AboutPanel:
