@@ -7,6 +7,7 @@ from typing import Any
 
 from interactive3d.dsl import operations as o
 from interactive3d.dsl import values as v
+from interactive3d.dsl.distinct import named_apart
 from interactive3d.dsl.program import InitMesh, InitShape, InitSplats, InitText, Program
 
 
@@ -354,7 +355,11 @@ def _labelled(operations: tuple[o.Operation, ...]) -> set[int]:
 
 
 def format_program(program: Program) -> str:
-    """A whole script that means the same: gestures, loops, params and used files are opened up, known moments are steps."""
+    """A whole script that means the same: gestures, loops, params and used files are opened up, known moments are steps.
+
+    A part or view that is another than the one of its name, since it was edited or comes from a used file, has a name of its own.
+    """
+    program = named_apart(program)
     sections = ["\n".join(_head(program))]
     views = {view.name: view for view in (*program.views, *_views_of(program.operations), *_views_of(program.parts))}
     sections.append("\n".join(f"view {_name(str(name))} = {orbit(value)}" for name, value in views.items()))

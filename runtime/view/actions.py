@@ -4,12 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from interactive3d.dsl.distinct import free_name
 from interactive3d.dsl.operations import AddFile, AllPart, Remove
 from interactive3d.runtime.output.splat_files import write_splats
 from interactive3d.runtime.view.choosing import GROW_BY
 from interactive3d.runtime.view.gestures import Gizmo, Tool
 from interactive3d.runtime.view.keymap import ACTIONS
-from interactive3d.runtime.view.naming import free_name, names_taken
+from interactive3d.runtime.view.naming import names_taken
 
 if TYPE_CHECKING:
     from interactive3d.runtime.view.app import Window

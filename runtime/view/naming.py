@@ -27,18 +27,6 @@ def names_taken(project: Project, state: RunState) -> set[str]:
     return taken
 
 
-def free_name(wanted: str, taken: set[str]) -> str:
-    """The name itself, or with the first number that nobody has."""
-    if wanted not in taken:
-        return wanted
-    stem, _, number = wanted.rpartition("_")
-    stem = stem if number.isdigit() and stem else wanted
-    count = 2
-    while f"{stem}_{count}" in taken:
-        count += 1
-    return f"{stem}_{count}"
-
-
 def naming_problem(name: str, taken: set[str]) -> str | None:
     """Why something cannot be called that, in the language's own words; None where it can."""
     if not name.isidentifier():

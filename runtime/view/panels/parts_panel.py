@@ -3,6 +3,7 @@
 from imgui_bundle import ImVec2, icons_fontawesome_6, imgui
 
 from interactive3d.dsl import SculptError, format_operation
+from interactive3d.dsl.distinct import free_name
 from interactive3d.dsl.operations import Axis as MirrorAxis
 from interactive3d.dsl.operations import (
     Duplicate,
@@ -18,7 +19,7 @@ from interactive3d.dsl.operations import (
     Thaw,
 )
 from interactive3d.runtime.engine.stage2 import COUNTED
-from interactive3d.runtime.view.naming import free_name, names_taken
+from interactive3d.runtime.view.naming import names_taken
 from interactive3d.runtime.view.panels.palette import read_operation
 from interactive3d.runtime.view.panels.script_panel import ScriptPanel
 from interactive3d.runtime.view.panels.widgets import slide_int

@@ -16,6 +16,7 @@ from interactive3d.runtime.engine.hooks import Given, Hooks
 from interactive3d.runtime.engine.replan import ReplanRefused, follow
 from interactive3d.runtime.engine.script import check_context, load_script
 from interactive3d.runtime.engine.session import HISTORY_EVERY, Session
+from interactive3d.runtime.engine.session_script import session_program
 from interactive3d.runtime.engine.snapshots import digest
 from interactive3d.runtime.engine.start import begin, make_guidance
 from interactive3d.runtime.engine.state import RunState
@@ -319,3 +320,40 @@ def test_what_a_hand_submits_is_saved_as_a_script_that_ends_the_same(folder: Pat
     saved = loads(text, check_context(), path=folder / "saved.sculpt").program
     assert saved is not None
     assert digest(fresh(saved)) == digest(ended)
+
+
+def test_a_part_edited_after_a_gesture_is_saved_as_it_was_for_the_gesture(folder: Path) -> None:
+    """And as it is now for what the script does; so are parts made of it, and the views that clicks were made in."""
+    head = (
+        "view eye = orbit azimuth {azimuth} elevation 10\n"
+        "part edge = sphere at (0, {height}, 0) radius 0.3\n"
+        "part both = edge + (sphere at (0.4, 0, 0) radius 0.1)\n"
+        "part seen = click (32, 32) in eye size 64\n"
+    )
+    act = "at step 12 paint edge gold\nat step 12 paint seen navy\n"
+    old = program_of(head.format(azimuth=0, height=0.2) + act, folder)
+    new = program_of(head.format(azimuth=90, height=-0.2) + act, folder)
+    session = session_of(old)
+    session.advance(4)
+    parts = {part.name: part for part in old.parts}
+    session.submit(Paint(part=parts["both"], color=(0.9, 0.1, 0.1)))
+    session.submit(Move(part=parts["edge"], by=(0.1, 0.0, 0.0)))
+    session.submit(Paint(part=parts["seen"], color=(0.1, 0.8, 0.1)))
+    session.advance(4)
+    follow(session, old, new, rewind=True)
+    ended = session.advance()
+    text = format_program(session_program(new, ended, seed=session.trainer.seed, steps=STEPS))
+    assert "part edge = sphere at (0, -0.2, 0)" in text and "part edge_2 = sphere at (0, 0.2, 0)" in text
+    assert "at step 4 paint both_2 " in text and "at step 12 paint edge " in text
+    loaded = loads(text, check_context(), path=folder / "saved.sculpt")
+    assert loaded.program is not None, loaded.diagnostics
+    assert digest(fresh(loaded.program)) == digest(ended)
+
+
+def test_a_part_of_a_used_file_and_one_of_the_script_keep_apart(folder: Path) -> None:
+    (folder / "far.sculpt").write_text("part top = sphere at (0, -0.2, 0) radius 0.2\n")
+    text = 'use "far.sculpt" as far\npart far_top = sphere at (0, 0.2, 0) radius 0.2\n'
+    program = program_of(text + "at step 2 paint far.top red\nat step 2 paint far_top gold\n", folder)
+    loaded = loads(format_program(program), check_context(), path=folder / "saved.sculpt")
+    assert loaded.program is not None, loaded.diagnostics
+    assert digest(fresh(loaded.program)) == digest(fresh(program))

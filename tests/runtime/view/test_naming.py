@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from interactive3d.dsl import loads
+from interactive3d.dsl.distinct import free_name
 from interactive3d.dsl.operations import AllPart, Axis, Duplicate, Mirror, NamedPart
 from interactive3d.runtime.engine.script import check_context
 from interactive3d.runtime.engine.session import Session
 from interactive3d.runtime.output.splat_files import write_splats
 from interactive3d.runtime.view.actions import Actions
-from interactive3d.runtime.view.naming import free_name, naming_problem
+from interactive3d.runtime.view.naming import naming_problem
 from interactive3d.runtime.view.panels.parts_panel import PartsPanel
 from interactive3d.runtime.view.panels.script_panel import ScriptPanel
 from interactive3d.runtime.view.project import Project
