@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -36,7 +36,9 @@ class Progress:
         self.console = Console(stderr=True, highlight=False)
         self.bar: Bar | None = None
         self.task: TaskID | None = None
-        self.report = Report(stepped=self._stepped, effect=self._effect, message=self._message)
+        self.report = Report(
+            stepped=self._stepped, effect=self._effect, travelled=self._travelled, message=self._message
+        )
         if debug:
             self.report.notes = self._note
             self.report.ended = self._ended
@@ -122,6 +124,13 @@ class Progress:
     def _effect(self, effect: Effect) -> None:
         word = "refused" if effect.refused else effect.message
         self._message(f"step {effect.step}: {effect.text}" + (f"  ({word})" if word else ""))
+
+    def _travelled(self, gone: Sequence[Effect], back: Sequence[Effect]) -> None:
+        """What a hand took back is listed above as done."""
+        for word, effects in (("undone", reversed(gone)), ("done again", back)):
+            for effect in effects:
+                if not effect.refused:
+                    self._message(f"step {effect.step}: {word}: {effect.text}")
 
     def _message(self, text: str) -> None:
         if not self.quiet:

@@ -1,6 +1,6 @@
 """What a session tells the rim, and what it was given: values and callbacks, nothing that runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,8 @@ class Hooks:
     checkpoint: Callable[[RunState, str | None], str] = lambda state, name: "not written: this session has no folder"
     frame: Callable[[OutputOperation, RunState, bool], None] = lambda operation, state, last: None
     effect: Callable[[Effect], None] = lambda effect: None
+    travelled: Callable[[Sequence[Effect], Sequence[Effect]], None] = lambda gone, back: None
+    """A hand has undone, redone or gone back: what has no longer taken effect, and what has again."""
     ended: Callable[[Operation, RunState], None] = lambda operation, state: None
     interaction: Callable[[Interaction], None] = lambda interaction: None
     stepped: Callable[[RunState], None] = lambda state: None

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from interactive3d.dsl.operations import (
 )
 from interactive3d.runtime.engine.hooks import Interaction
 from interactive3d.runtime.engine.stage2 import scene_of
-from interactive3d.runtime.engine.state import RunState
+from interactive3d.runtime.engine.state import Effect, RunState
 from interactive3d.runtime.field import HashGridField, render_field, save_field
 from interactive3d.runtime.field.convert import field_to_mesh, mesh_settings, splats_to_mesh
 from interactive3d.runtime.operations.base import OperationRefused, seeded_generator
@@ -241,7 +242,7 @@ class ContactSheet:
 
     def write(self, path: Path, final: RunState, heading: str) -> None:
         """The sheet: a row for each interaction, and the object at the end."""
-        rows = [self._row(together) for together in self._grouped()]
+        rows = [self._row(together) for together in self._grouped(self._notes(final.effects))]
         if len(final.model):
             around = [_sheet_picture(scene_of(final), azimuth, TURNTABLE_ELEVATION) for azimuth in END_AZIMUTHS]
             captions = [f"azimuth {azimuth:.0f}" for azimuth in END_AZIMUTHS]
@@ -251,9 +252,20 @@ class ContactSheet:
             )
         contact_sheet(rows, path, heading=heading, tile=SHEET_SIZE)
 
-    def _grouped(self) -> list[list[Note]]:
-        """The interactions, those of one kind at one step together: the stripes of a gesture are one thing to see."""
-        notes = [(path.stem, json.loads(path.read_text())) for path in sorted(self.folder.glob("*.json"))]
+    def _notes(self, effects: Sequence[Effect]) -> list[Note]:
+        """The interactions that ``effects`` tell of: what was undone has been seen, and is not part of the object."""
+        left = Counter((effect.step, effect.text) for effect in effects)
+        kept = []
+        # Of what was done, undone and done again the last one counts.
+        for path in sorted(self.folder.glob("*.json"), reverse=True):
+            note = json.loads(path.read_text())
+            if left[note["step"], note["text"]]:
+                left[note["step"], note["text"]] -= 1
+                kept.append((path.stem, note))
+        return kept[::-1]
+
+    def _grouped(self, notes: list[Note]) -> list[list[Note]]:
+        """Interactions of one kind at one step together: the stripes of a gesture are one thing to see."""
         notes.sort(key=lambda note: (note[1]["step"], note[0]))
         kinds = groupby(notes, key=lambda note: (note[1]["step"], _kind(note[1]["text"]), len(note[1]["states"])))
         return [list(together) for _, together in kinds]

@@ -26,6 +26,7 @@ class Report:
 
     stepped: Callable[[RunState, int, float], None] = lambda state, steps, seconds: None
     effect: Callable[[Effect], None] = lambda effect: None
+    travelled: Callable[[Sequence[Effect], Sequence[Effect]], None] = lambda gone, back: None
     message: Callable[[str], None] = lambda text: None
     diagnostics: Callable[[Loaded], None] = lambda loaded: None
     ended: Callable[[str, int], None] = lambda text, step: None

@@ -131,6 +131,7 @@ class Run:
             checkpoint=self._checkpoint,
             frame=self.books.timelapses.frame,
             effect=self.report.effect,
+            travelled=self.report.travelled,
             ended=lambda operation, state: self.report.ended(format_operation(operation), state.step),
             interaction=lambda interaction: self.books.contact.add(interaction),
             stepped=self._stepped,

@@ -93,8 +93,8 @@ class Session:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._history: list[_Kept] = [_Kept(state=start, watched={})]
-        self._undo: list[RunState] = []
-        self._redo: list[RunState] = []
+        self._undo: list[_Kept] = []
+        self._redo: list[_Kept] = []
         self._watched: dict[str, _Watched] = {}
         self._entered = start.step if entered else -1
         self._arrived, self._arrived_entered = self._history[0], entered
@@ -180,7 +180,9 @@ class Session:
             if not kept:
                 first = min(k.state.step for k in self._history)
                 raise ValueError(f"step {step} lies before what is kept: the run was taken up at step {first}")
+            left = self._state
             self._go_to(max(kept, key=lambda k: k.state.step))
+            self._tell_of_travel(left)
         return self.advance(step - self._state.step) if step > self._state.step else self._state
 
     def remembers_before(self, step: int) -> bool:
@@ -233,9 +235,11 @@ class Session:
             self._state = moved(self._state)
             if settings is not None:
                 self._state = dataclasses.replace(self._state, settings=settings(self._state.settings))
-            self._history = [dataclasses.replace(k, state=moved(k.state)) for k in self._history]
-            self._undo = [moved(s) for s in self._undo if s.step <= self._state.step]
-            self._redo = [moved(s) for s in self._redo]
+            undo = [k for k in self._undo if k.state.step <= self._state.step]
+            self._history, self._undo, self._redo = (
+                [dataclasses.replace(k, state=moved(k.state)) for k in kept]
+                for kept in (self._history, undo, self._redo)
+            )
         self._arrived = _Kept(state=self._state, watched=dict(self._watched))
         self._arrived_entered = self.entered
 
@@ -322,7 +326,8 @@ class Session:
         if entry.submitted:
             # Without the operation itself, or the boundary that undo leads to would carry it out again.
             place = entry.index - len(self.operations)
-            self._undo.append(dataclasses.replace(before, journal=before.journal[:place]))
+            left = dataclasses.replace(before, journal=before.journal[:place])
+            self._undo.append(_Kept(state=left, watched=dict(self._watched)))
             self._redo.clear()
         lasting = isinstance(operation, TermOperation) and not isinstance(operation, Ramp)
         if operation.label and not lasting:
@@ -448,14 +453,22 @@ class Session:
             # The start stays; every second of the rest goes, so that old times stay reachable in bigger strides.
             self._history = [self._history[0], *self._history[1::2]]
 
-    def _travel(self, source: list[RunState], destination: list[RunState]) -> bool:
+    def _travel(self, source: list[_Kept], destination: list[_Kept]) -> bool:
         if not source:
             return False
-        destination.append(self._state)
-        self._state = source.pop()
+        left, kept = self._state, source.pop()
+        destination.append(_Kept(state=left, watched=dict(self._watched)))
+        self._state, self._watched = kept.state, dict(kept.watched)
         self._history = [k for k in self._history if k.state.step <= self._state.step]
-        self._watched.clear()
+        self._tell_of_travel(left)
         return True
+
+    def _tell_of_travel(self, left: RunState) -> None:
+        before, now = left.effects, self._state.effects
+        same = next(
+            (i for i, (a, b) in enumerate(zip(before, now, strict=False)) if a != b), min(len(before), len(now))
+        )
+        self.hooks.travelled(before[same:], now[same:])
 
     def events(self) -> Iterator[Effect]:
         """What has taken effect so far."""

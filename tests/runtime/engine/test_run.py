@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from interactive3d.dsl.operations import NamedPart, Remove
+from interactive3d.dsl.operations import AllPart, NamedPart, Paint, Remove
 from interactive3d.runtime.engine.record import Report
 from interactive3d.runtime.engine.replay import read_record, replay_digest
 from interactive3d.runtime.engine.resume import ResumeRefused
@@ -25,6 +25,7 @@ from interactive3d.runtime.engine.start import StartProblem
 from interactive3d.runtime.output.checkpoints import newest_whole, snapshots, step_of
 from interactive3d.runtime.output.problems import FileProblem
 from interactive3d.runtime.output.splat_files import read_splats, write_splats
+from interactive3d.runtime.progress import Progress
 from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.scene.segmenter import use_segmenter
 from interactive3d.runtime.verbs.common import Failure, mendable
@@ -140,6 +141,39 @@ def test_what_is_done_after_the_end_is_in_the_results_too(script: Path, tmp_path
     assert result.complete and len(result.state.model) < before["blobs"]
     assert len(read_splats(folder / "splats.ply")) == len(result.state.model)
     assert json.loads((folder / "run.json").read_text())["state_digest"] == result.digest
+
+
+def test_what_is_undone_is_told_and_is_in_no_list_of_what_was_done(
+    script: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The terminal has said that it was done; run.json and the contact sheet have only what the object is made of."""
+    run = started(script, tmp_path / "out", report=Progress(quiet=False).report)
+
+    def window(session: Session) -> bool:
+        session.advance(8)
+        for color in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)):
+            session.submit(Paint(part=AllPart(), color=color))
+            session.advance(0)
+        assert session.undo() and session.undo() and session.redo()
+        session.advance()
+        return True
+
+    run.go(window)
+    red, lime = "at step 8 paint all #ff0000", "at step 8 paint all #00ff00"
+    said = capsys.readouterr().err.splitlines()
+    assert [line.partition("  (painted")[0] for line in said if " paint " in line] == [
+        f"step 8: {red}",
+        f"step 8: {lime}",
+        f"step 8: undone: {lime}",
+        f"step 8: undone: {red}",
+        f"step 8: done again: {red}",
+    ]
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert [o["text"] for o in record["operations"] if " paint " in o["text"]] == [red]
+    assert [op["color"] for op in record["journal"]] == [[1.0, 0.0, 0.0]]
+    rows = run.books.contact._notes(run.session.latest().effects)
+    # The rotation's repair was under way at each of these: its end is seen all the same.
+    assert [note["text"].split()[3] for _, note in rows] == ["paint", "rotate", "drag", "add"]
 
 
 @pytest.mark.parametrize("further", [0, 2])
