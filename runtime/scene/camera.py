@@ -16,6 +16,8 @@ Vec3 = tuple[float, float, float]
 
 DEFAULT_DISTANCE = 2.5
 DEFAULT_FOV = 40.0
+STEEP = 0.9999
+"""Share of a view's direction along the world's y beyond which y is no longer the picture's top."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,19 +56,7 @@ class Camera:
 
     def view_matrix(self) -> Float[Tensor, "4 4"]:
         """World to camera, OpenCV axes, float32."""
-        eye = torch.tensor(self.position, dtype=torch.float64)
-        forward = torch.nn.functional.normalize(torch.tensor(self.target, dtype=torch.float64) - eye, dim=0)
-        up = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
-        if abs(float(forward @ up)) > 0.9999:
-            # Straight up or down has no horizon: take the object's front as the picture's top, as a map does.
-            up = torch.tensor([0.0, 0.0, -1.0 if forward[1] < 0 else 1.0], dtype=torch.float64)
-        right = torch.nn.functional.normalize(torch.linalg.cross(forward, up), dim=0)
-        down = torch.linalg.cross(forward, right)
-        rotation = torch.stack([right, down, forward])
-        matrix = torch.eye(4, dtype=torch.float64)
-        matrix[:3, :3] = rotation
-        matrix[:3, 3] = -rotation @ eye
-        return matrix.float()
+        return view_matrices([self])[0]
 
     def intrinsics(self, width: int, height: int) -> Float[Tensor, "4"]:
         """``fx fy cx cy`` in pixels for a picture of this size."""
@@ -75,8 +65,28 @@ class Camera:
 
 
 def view_matrices(cameras: Sequence[Camera]) -> Float[Tensor, "c 4 4"]:
-    """World-to-camera matrices of several cameras."""
-    return torch.stack([camera.view_matrix() for camera in cameras])
+    """World-to-camera matrices of several cameras, OpenCV axes, float32."""
+    ends = torch.tensor([(camera.position, camera.target) for camera in cameras], dtype=torch.float64)
+    eye, target = ends.unbind(1)
+    forward = torch.nn.functional.normalize(target - eye, dim=-1)
+    # Straight up or down has no horizon: the picture stands as it does from a little in front of there.
+    up = torch.tensor([_top(y) for y in forward[:, 1].tolist()], dtype=torch.float64)
+    right = torch.nn.functional.normalize(torch.linalg.cross(forward, up), dim=-1)
+    down = torch.linalg.cross(forward, right)
+    rotation = torch.stack([right, down, forward], dim=1)
+    matrix = torch.zeros(len(cameras), 4, 4, dtype=torch.float64)
+    matrix[:, :3, :3] = rotation
+    # One by one: a product of the whole batch rounds otherwise, and every run that was recorded would end with other bits.
+    for turned, place, moved in zip(rotation, eye, matrix, strict=True):
+        moved[:3, 3] = -turned @ place
+    matrix[:, 3, 3] = 1.0
+    return matrix.float()
+
+
+def _top(forward_y: float) -> Vec3:
+    if abs(forward_y) <= STEEP:
+        return (0.0, 1.0, 0.0)
+    return (0.0, 0.0, -1.0 if forward_y < 0 else 1.0)
 
 
 def intrinsics(cameras: Sequence[Camera], width: int, height: int) -> Float[Tensor, "c 4"]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from interactive3d.runtime.engine.optimizer import BETAS, EPSILON, adamw_step, learning_rates
+from interactive3d.runtime.engine.optimizer import BETAS, EPSILON, LIMITS, adamw_step, learning_rates
 from interactive3d.runtime.scene.gaussians import PARAMETERS, GaussianModel
 from interactive3d.runtime.settings import LearningRates
 
@@ -42,6 +42,24 @@ def test_agrees_with_torch_adamw() -> None:
         theirs.step()
     for name in PARAMETERS:
         torch.testing.assert_close(model.columns[name], ours[name].detach(), **SAME)
+
+
+def test_all_columns_at_once_have_the_bits_of_one_after_the_other() -> None:
+    """What is made on the CPU must not depend on how the columns are gathered for a card."""
+    model, rates = blobs(count=1001), learning_rates(LearningRates(), 3, 100)
+    for step in range(3):
+        found, before = gradients(model, step), model
+        model = adamw_step(model, found, rates, 0.01, None)
+        correction1, correction2 = ((1 - torch.tensor(b, dtype=torch.float64) ** (step + 1)).float() for b in BETAS)
+        for name in PARAMETERS:
+            first = torch.lerp(before.columns[f"first.{name}"], found[name], 1 - BETAS[0])
+            second = BETAS[1] * before.columns[f"second.{name}"] + (1 - BETAS[1]) * found[name] * found[name]
+            decay = 1 - rates[name] * 0.01 if name == "mean" else 1.0
+            move = rates[name] * (first / correction1) / ((second / correction2).sqrt() + EPSILON)
+            value = before.columns[name] * decay - move
+            assert torch.equal(model.columns[name], value.clamp(*LIMITS.get(name, (-9e9, 9e9)))), name
+            assert torch.equal(model.columns[f"first.{name}"], first), name
+            assert torch.equal(model.columns[f"second.{name}"], second), name
 
 
 def test_rows_outside_the_mask_keep_every_bit_of_every_column() -> None:
