@@ -4,7 +4,6 @@ import contextlib
 import signal
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
@@ -13,14 +12,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from interactive3d.runtime.engine.pace import Pace, noting_wakes
 from interactive3d.runtime.engine.record import Report
 from interactive3d.runtime.engine.state import Effect, RunState
 from interactive3d.runtime.engine.trainer import StepNotes
 
 PLAIN_EVERY_SECONDS = 10.0
-
-RATE_SECONDS = 20.0
-"""Rates are of this time: a run's phases take very different time for a step, and what is left goes on as the last one does."""
 
 
 class Progress:
@@ -42,17 +39,20 @@ class Progress:
         if debug:
             self.report.notes = self._note
             self.report.ended = self._ended
-        self._recent: deque[tuple[int, float]] = deque()
+        self._pace = Pace()
+        self._step = 0
         self._spoke = 0.0
+        self._noting = contextlib.ExitStack()
 
     def __enter__(self) -> "Progress":
+        self._noting.enter_context(noting_wakes())
         if self.console.is_terminal and not self.quiet:
             columns = (
                 TextColumn("step"),
                 MofNCompleteColumn(),
                 BarColumn(None),
                 TextColumn("{task.fields[rate]}"),
-                TimeRemainingColumn(),
+                TextColumn("{task.fields[left]}"),
                 TextColumn("{task.fields[note]}"),
             )
             self.bar = Bar(*columns, console=self.console, refresh_per_second=4)
@@ -62,6 +62,7 @@ class Progress:
     def __exit__(self, *error: object) -> None:
         if self.bar is not None:
             self.bar.stop()
+        self._noting.close()
 
     @contextlib.contextmanager
     def interruptible(self, stop: Callable[[], None]) -> Iterator[None]:
@@ -89,18 +90,17 @@ class Progress:
         finally:
             restore()
 
-    def _stepped(self, state: RunState, steps: int, seconds: float) -> None:
+    def _stepped(self, state: RunState, steps: int, seconds: float | None) -> None:
         now = time.monotonic()
-        if not self._recent or state.step <= self._recent[-1][0]:
-            # The first step that is heard of, or where a replay began.
-            self._recent.clear()
+        if state.step <= self._step or not self._spoke:
+            # Where a replay began, or the first step that is heard of.
+            self._pace.clear()
             self._spoke = now
-        self._recent.append((state.step, now))
-        while len(self._recent) > 2 and now - self._recent[1][1] > RATE_SECONDS:
-            self._recent.popleft()
-        since, started = self._recent[0]
-        rate = (state.step - since) / max(now - started, 1e-6)
+        self._step = state.step
+        self._pace.stepped(seconds)
+        rate = self._pace.rate
         told = f"{rate:.0f}" if rate >= 100 else f"{rate:.2g}" if rate < 1 else f"{rate:.1f}"
+        left = time_left((steps - state.step) / rate) if rate else "?"
         note = f"loss {state.metrics.loss:.4g}  {state.metrics.blobs} blobs"
         if state.metrics.active:
             note += "  " + "+".join(state.metrics.active)
@@ -108,11 +108,12 @@ class Progress:
             self._message(f"step {state.step}/{steps}: {note}{_details(self._notes)}")
         if self.bar is not None:
             if self.task is None:
-                self.task = self.bar.add_task("run", total=steps, completed=state.step, rate="", note="")
-            self.bar.update(self.task, completed=state.step, total=steps, rate=f"{told} steps/s", note=note)
+                self.task = self.bar.add_task("run", total=steps, completed=state.step, rate="", left="", note="")
+            self.bar.update(
+                self.task, completed=state.step, total=steps, rate=f"{told} steps/s", left=f"{left} left", note=note
+            )
         elif not self.quiet and not self.debug and now - self._spoke > PLAIN_EVERY_SECONDS:
             self._spoke = now
-            left = time_left((steps - state.step) / max(rate, 1e-6))
             print(f"step {state.step}/{steps}  {told} steps/s  {left} left  {note}", file=sys.stderr, flush=True)
 
     def _note(self, notes: StepNotes) -> None:

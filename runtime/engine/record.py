@@ -22,9 +22,12 @@ from interactive3d.runtime.engine.trainer import StepNotes
 
 @dataclass(kw_only=True)
 class Report:
-    """Whom a run tells what it does. All are called between steps."""
+    """Whom a run tells what it does. All are called between steps.
 
-    stepped: Callable[[RunState, int, float], None] = lambda state, steps, seconds: None
+    ``stepped`` hears the number of steps in all, and what this one took; see ``Session.step_seconds``.
+    """
+
+    stepped: Callable[[RunState, int, float | None], None] = lambda state, steps, seconds: None
     effect: Callable[[Effect], None] = lambda effect: None
     travelled: Callable[[Sequence[Effect], Sequence[Effect]], None] = lambda gone, back: None
     message: Callable[[str], None] = lambda text: None

@@ -1,7 +1,6 @@
 """Finished runs made again: what their record says, and whether the same object comes out."""
 
 import dataclasses
-import time
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -39,9 +38,8 @@ def replay_digest(folder: Path, program: Program, record: dict[str, Any], report
     )
     assert first.seed is not None
     trainer, state = begin(first, guidance, seed=first.seed, device=record["device"], models=origin.script)
-    started = time.monotonic()
     hooks = Hooks(
-        stepped=lambda s: report.stepped(s, session.trainer.steps, time.monotonic() - started),
+        stepped=lambda s: report.stepped(s, session.trainer.steps, session.step_seconds),
         output=lambda o, s: "",
         checkpoint=lambda s, n: "",
     )

@@ -312,7 +312,7 @@ class Run:
     # -- hooks ----------------------------------------------------------------------------------------------------------
     def _stepped(self, state: RunState) -> None:
         self.books.stepped(state)
-        self.report.stepped(state, self.session.trainer.steps, self.books.seconds())
+        self.report.stepped(state, self.session.trainer.steps, self.session.step_seconds)
         if time.monotonic() - self._saved > AUTOSAVE_SECONDS:
             self._saved = time.monotonic()
             # The boundary of this step is still to come; whoever resumes enters it.

@@ -35,6 +35,7 @@ from interactive3d.dsl.program import Program, RepairPolicy
 from interactive3d.dsl.tidy import tidy_operation
 from interactive3d.runtime.engine import stage2
 from interactive3d.runtime.engine.hooks import Given, Hooks, Interaction
+from interactive3d.runtime.engine.pace import StepClock
 from interactive3d.runtime.engine.schedule import Schedule
 from interactive3d.runtime.engine.settling import close_term, follow_policy, settle
 from interactive3d.runtime.engine.state import Effect, Entry, Metrics, RunState
@@ -98,6 +99,7 @@ class Session:
         self._watched: dict[str, _Watched] = {}
         self._entered = start.step if entered else -1
         self._arrived, self._arrived_entered = self._history[0], entered
+        self._clock = StepClock()
         self.measured: dict[int, Metrics] = {}
         """What each step so far has measured; steps before those of an earlier stretch of the run are missing."""
 
@@ -133,6 +135,11 @@ class Session:
         """Whether what is due where the run stands has happened; after a step, and before its boundary, it has not."""
         return self._entered == self._state.step
 
+    @property
+    def step_seconds(self) -> float | None:
+        """What the newest step took, pauses left out; None where the process was stopped meanwhile."""
+        return self._clock.seconds
+
     # -- asked by whoever advances --------------------------------------------------------------------------------------
     def advance(self, steps: int | None = None) -> RunState:
         """Take this many steps (to the end of the run when None), with everything due at their boundaries, the last one's included.
@@ -140,6 +147,7 @@ class Session:
         Returns early when ``stop`` was called. The state is whole whenever this returns or raises.
         """
         self._stop.clear()
+        self._clock.begin()
         wanted = None if steps is None else self._state.step + steps
         self._boundary()
         while not self._stop.is_set():
@@ -149,6 +157,7 @@ class Session:
             state = self.trainer.step(self._state)
             self._state = dataclasses.replace(state, streaks=self._schedule().streaks(state, state.metrics))
             self.measured[self._state.step] = self._state.metrics
+            self._clock.stepped()
             self.hooks.stepped(self._state)
             self._entered = -1
             self.hooks.boundary()
@@ -157,6 +166,8 @@ class Session:
             self._remember()
             if self.finished:
                 self.hooks.finished(self._state)
+        if steps != 0:
+            self._clock.rest()
         return self._state
 
     def undo(self) -> bool:

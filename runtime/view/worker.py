@@ -13,13 +13,12 @@ from typing import Protocol
 
 from interactive3d.dsl.operations import Operation
 from interactive3d.runtime.engine.hooks import Hooks
+from interactive3d.runtime.engine.pace import Pace
 from interactive3d.runtime.engine.session import HISTORY_EVERY
 from interactive3d.runtime.engine.state import RunState
 
 REMEMBERED = 128
 """States kept for looking back; every second of the older ones goes when there are more."""
-
-RATE_STEPS = 20
 
 
 class Steps(Protocol):
@@ -36,6 +35,8 @@ class Steps(Protocol):
     def stop(self) -> None: ...
     @property
     def finished(self) -> bool: ...
+    @property
+    def step_seconds(self) -> float | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ class Worker:
         self._closing = False
         self._problems: deque[Problem] = deque()
         self._remembered: list[RunState] = [session.latest()]
-        self._times: deque[float] = deque(maxlen=RATE_STEPS + 1)
+        self._pace = Pace()
         self.step_times: deque[float] = deque(maxlen=10_000)
         self.samples: deque[tuple[int, float, int, float]] = deque(maxlen=10_000)
         """Step, loss, blobs and steps a second of every step taken, for whoever takes them out."""
@@ -87,11 +88,8 @@ class Worker:
 
     @property
     def steps_per_second(self) -> float:
-        """Over the last few steps; 0 while paused."""
-        times = list(self._times)
-        if not self.running or len(times) < 2:
-            return 0.0
-        return (len(times) - 1) / max(times[-1] - times[0], 1e-9)
+        """Of the newest ones, pauses left out; 0 while paused."""
+        return self._pace.rate if self.running else 0.0
 
     @property
     def busy_seconds(self) -> float:
@@ -166,7 +164,6 @@ class Worker:
         while True:
             with self._condition:
                 while not (self._closing or self._commands or self.running):
-                    self._times.clear()
                     self._condition.wait()
                 if self._closing:
                     return
@@ -193,8 +190,8 @@ class Worker:
             state = self.session.advance(1)
         finally:
             self.stepping = False
-        self._times.append(time.perf_counter())
-        self.step_times.append(self._times[-1])
+        self._pace.stepped(self.session.step_seconds)
+        self.step_times.append(time.perf_counter())
         self.samples.append((state.step, state.metrics.loss, state.metrics.blobs, self.steps_per_second))
         for listener in tuple(self.listeners):
             listener(state)

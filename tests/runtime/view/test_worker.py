@@ -69,6 +69,7 @@ class SlowSteps:
         pass
 
     finished = False
+    step_seconds = None
 
 
 def test_a_slow_step_never_makes_the_window_wait(make_run):
