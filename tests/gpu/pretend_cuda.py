@@ -42,6 +42,19 @@ FILLING = {"fill_", "masked_fill", "masked_fill_", "index_fill", "where"}
 INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
 
 
+doing: list[str] = []
+"""What the pretence does by itself at this moment: `made`, what a card would fill where it lies, and `carried`, a copy between devices."""
+
+
+@contextlib.contextmanager
+def _doing(what: str) -> Iterator[None]:
+    doing.append(what)
+    try:
+        yield
+    finally:
+        doing.pop()
+
+
 @dataclass(frozen=True)
 class Wait:
     """The processor waited for the card: for what, and the innermost line of ours that asked."""
@@ -94,13 +107,15 @@ class _Move(torch.autograd.Function):
     def forward(ctx: Any, tensor: Tensor, to_cuda: bool) -> Tensor:
         ctx.back = isinstance(tensor, PretendTensor)
         real = tensor.numbers if isinstance(tensor, PretendTensor) else tensor.detach()
-        return PretendTensor(real.clone()) if to_cuda else real.clone()
+        with _doing("carried"):
+            return PretendTensor(real.clone()) if to_cuda else real.clone()
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
         here = isinstance(gradient, PretendTensor)
         real = gradient.numbers if here else gradient
-        return (PretendTensor(real.clone()) if ctx.back else real.clone()), None
+        with _doing("carried"):
+            return (PretendTensor(real.clone()) if ctx.back else real.clone()), None
 
 
 class PretendCuda(TorchFunctionMode):
@@ -154,13 +169,15 @@ class PretendCuda(TorchFunctionMode):
         generator = kwargs.get("generator")
         if to_cuda and isinstance(generator, torch.Generator):
             raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
-        found = func(*args, **kwargs)
-        if not isinstance(found, Tensor) or isinstance(found, PretendTensor) == to_cuda:
-            return found
-        if name in ("tensor", "as_tensor", "asarray"):
-            _wait("copied to the device")
-        wants_gradient = found.requires_grad and found.is_leaf
-        moved = _Move.apply(found.detach() if wants_gradient else found, to_cuda)
+        given = name in ("tensor", "as_tensor", "asarray")
+        with contextlib.nullcontext() if given else _doing("made"):
+            found = func(*args, **kwargs)
+            if not isinstance(found, Tensor) or isinstance(found, PretendTensor) == to_cuda:
+                return found
+            if given:
+                _wait("copied to the device")
+            wants_gradient = found.requires_grad and found.is_leaf
+            moved = _Move.apply(found.detach() if wants_gradient else found, to_cuda)
         return moved.requires_grad_() if wants_gradient else moved
 
 

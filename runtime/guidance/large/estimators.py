@@ -54,7 +54,7 @@ def distillation(
     """Score distillation (DreamFusion, equation 3): w (e_hat(x_t; text) - e)."""
     noisy = level.mix(clean, noise)
     output = denoiser.guided_output(noisy, level, request)
-    _, found = denoiser.path.split(noisy, output, level)
+    found = denoiser.path.noise_in(noisy, output, level)
     return weighted(found - noise, level, request.large.weighting)
 
 
@@ -81,5 +81,5 @@ def interval(
     output = denoiser.plain_output(state, at, request)
     picture, plain = denoiser.path.split(state, output, at)
     noisy = level.mix(picture, plain)
-    _, found = denoiser.path.split(noisy, denoiser.guided_output(noisy, level, request), level)
+    found = denoiser.path.noise_in(noisy, denoiser.guided_output(noisy, level, request), level)
     return weighted(found - plain, level, request.large.weighting)

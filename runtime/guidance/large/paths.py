@@ -54,6 +54,10 @@ class Path(Protocol):
         """Clean picture and noise that an output stands for."""
         ...
 
+    def noise_in(self, noisy: Tensor, output: Tensor, level: Level) -> Tensor:
+        """The noise of ``split`` alone."""
+        ...
+
 
 TINY_SIGNAL = 1e-4
 """Schedules rescaled to zero terminal signal would divide by it."""
@@ -75,12 +79,23 @@ class VariancePreserving:
     def split(self, noisy: Tensor, output: Tensor, level: Level) -> tuple[Tensor, Tensor]:
         """Solves for both; the network predicts the noise e, the clean picture x, or the velocity v = a e - s x."""
         a, s = level.wide(noisy)
+        noise = self.noise_in(noisy, output, level)
         match self.prediction:
             case "epsilon":
-                return (noisy - s * output) / a.clamp(min=TINY_SIGNAL), output
+                return (noisy - s * output) / a.clamp(min=TINY_SIGNAL), noise
             case "v_prediction":
-                return a * noisy - s * output, a * output + s * noisy
-        return output, (noisy - a * output) / s.clamp(min=TINY_SIGNAL)
+                return a * noisy - s * output, noise
+        return output, noise
+
+    def noise_in(self, noisy: Tensor, output: Tensor, level: Level) -> Tensor:
+        """The noise of ``split`` alone."""
+        a, s = level.wide(noisy)
+        match self.prediction:
+            case "epsilon":
+                return output
+            case "v_prediction":
+                return a * output + s * noisy
+        return (noisy - a * output) / s.clamp(min=TINY_SIGNAL)
 
 
 @dataclass(frozen=True)
@@ -101,8 +116,13 @@ class RectifiedFlow:
 
     def split(self, noisy: Tensor, output: Tensor, level: Level) -> tuple[Tensor, Tensor]:
         """x = x_t - s v and e = x_t + a v."""
-        a, s = level.wide(noisy)
-        return noisy - s * output, noisy + a * output
+        _, s = level.wide(noisy)
+        return noisy - s * output, self.noise_in(noisy, output, level)
+
+    def noise_in(self, noisy: Tensor, output: Tensor, level: Level) -> Tensor:
+        """The noise of ``split`` alone."""
+        a, _ = level.wide(noisy)
+        return noisy + a * output
 
 
 def dynamic_shift(config: Any, tokens: int) -> float:
