@@ -18,6 +18,7 @@ from torch import Tensor
 from interactive3d.dsl.operations import Distill, Edit, Operation, Refine, Remove, TermOperation
 from interactive3d.dsl.printer import part as printed_part
 from interactive3d.dsl.values import DeclaredPart, PartExpression
+from interactive3d.runtime.engine.opaque import half_transparent
 from interactive3d.runtime.engine.views import draw_backgrounds, draw_cameras
 from interactive3d.runtime.field.convert import UNSEEN, distill_cameras
 from interactive3d.runtime.field.distill import (
@@ -321,6 +322,7 @@ def _refine(trainer: "Trainer", state: "RunState", term: RegionTerm, seen: list[
         settings.refine,
         environment.generator(f"{term.region} samples"),
         number / term.steps,
+        loss.coverage if settings.guidance.opaque > 0 else None,
     )
     held = dataclasses.replace(held, field=ended.field, moments={**held.moments, term.region: ended.moments})
     return dataclasses.replace(state, field=held), value
@@ -340,6 +342,8 @@ class _GuidanceLoss:
 
     def __init__(self, trainer: "Trainer", state: "RunState", term: Term, background: Tensor) -> None:
         self.trainer, self.state, self.term, self.background = trainer, state, term, background
+        self.images: Tensor | None = None
+        self.clean: Tensor | None = None
 
     def __call__(
         self, images: Float[Tensor, "c h w 3"], cameras: Sequence[Camera]
@@ -364,4 +368,11 @@ class _GuidanceLoss:
                 steps=self.trainer.steps,
             )
         )
+        self.images, self.clean = images, score.clean
         return settings.guidance.weight * score.gradient, score.loss
+
+    def coverage(self, alpha: Float[Tensor, "c h w"]) -> Tensor:
+        """The pull of `guidance.opaque` on the pictures last judged."""
+        assert self.images is not None, "the pictures are judged before their coverage"
+        background = self.background.to(alpha.device)
+        return self.state.settings.guidance.opaque * half_transparent(self.images, alpha, self.clean, background)

@@ -12,7 +12,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from interactive3d.runtime.engine import stage2
-from interactive3d.runtime.engine.opaque import half_transparent, opaque_share
+from interactive3d.runtime.engine.opaque import half_transparent, opaque_share, without_thinning
 from interactive3d.runtime.engine.optimizer import adamw_step, learning_rates
 from interactive3d.runtime.engine.state import Metrics, RunState
 from interactive3d.runtime.engine.views import draw_backgrounds, draw_cameras
@@ -57,6 +57,8 @@ class Trainer:
     folder: Path
     load_blobs: Any
     listen: Callable[[StepNotes], None] | None = None
+    blob_steps: int | None = None
+    """Steps before the script turns the blobs into a field; None where it does not: all."""
 
     def environment(self, state: RunState) -> Environment:
         """What operations may know at this step."""
@@ -102,7 +104,8 @@ class Trainer:
         state = self._with_shape_volume(state, wish)
         notes.done("terms")
         # Between interactions, blobs that are free would grow over what is kept still and soft.
-        opaque = 0.0 if lead is None and mask is not None else opaque_share(state.step, self.steps)
+        resting = lead is None and mask is not None
+        opaque = 0.0 if resting else opaque_share(state.step, self.blob_steps or self.steps)
         gradients, loss, growth = self._gradients(state, lead, wish, environment, notes, opaque)
 
         settings = state.settings
@@ -188,13 +191,14 @@ class Trainer:
                     steps=self.steps,
                 )
             )
-            total = settings.guidance.weight * (raster.color * score.gradient).sum()
+            gradient, pull = score.gradient, settings.guidance.opaque * opaque
+            if pull > 0:
+                gradient = without_thinning(score, raster.color.detach(), raster.alpha.detach(), background, opaque)
+            total = settings.guidance.weight * (raster.color * gradient).sum()
             loss = score.loss
             notes.losses["guidance"] = loss
-            if settings.guidance.opaque * opaque > 0:
-                total = total + settings.guidance.opaque * opaque * half_transparent(
-                    raster.alpha, score.clean, background
-                )
+            if pull > 0:
+                total = total + pull * half_transparent(raster.color, raster.alpha, score.clean, background)
             notes.done("guidance")
         for term in state.terms:
             extra = term.loss(leaves, model, environment)

@@ -205,8 +205,12 @@ def refine_step(
     settings: RefineSettings,
     generator: torch.Generator,
     progress: float = 0.0,
+    coverage: Callable[[Float[Tensor, "c h w"]], Tensor] | None = None,
 ) -> tuple[RefineState, float]:
-    """One step of the region's own parameters; ``number`` counts them. ``backgrounds`` are (c 3) or (c h w 3)."""
+    """One step of the region's own parameters; ``number`` counts them. ``backgrounds`` are (c 3) or (c h w 3).
+
+    ``coverage`` is asked after ``loss`` and gives a loss of the pictures' coverage.
+    """
     field, name = state.field, state.name
     region = field.region(name)
     origins, directions = camera_rays(cameras, side, side, field.device)
@@ -215,10 +219,14 @@ def refine_step(
     pixels = render_trainable(field, origins, directions, regions={name: leaf}, shifts=shifts)
     shape = (len(cameras), side, side)
     behind = backgrounds[:, None, None] if backgrounds.dim() == 2 else backgrounds
-    images = pixels.color.reshape(*shape, 3) + (1 - pixels.alpha).reshape(*shape, 1) * behind.to(field.device)
+    alpha = pixels.alpha.reshape(shape)
+    images = pixels.color.reshape(*shape, 3) + (1 - alpha)[..., None] * behind.to(field.device)
     gradient, value = loss(images.detach(), cameras)
     if images.requires_grad:
-        found = torch.autograd.grad((images * gradient).sum(), leaf, allow_unused=True)[0]
+        total = (images * gradient).sum()
+        if coverage is not None:
+            total = total + coverage(alpha)
+        found = torch.autograd.grad(total, leaf, allow_unused=True)[0]
     else:  # no ray has met the region
         found = None
     found = torch.zeros_like(leaf) if found is None else found

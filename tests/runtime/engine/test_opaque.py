@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from interactive3d.dsl.operations import AtStep, Distill
 from interactive3d.dsl.program import GuidanceChoice, InitShape, Program
 from interactive3d.dsl.values import Sphere
-from interactive3d.runtime.engine.opaque import SEEN, TURNING, half_transparent, opaque_share
-from interactive3d.runtime.engine.start import begin
+from interactive3d.runtime.engine import trainer as trainer_module
+from interactive3d.runtime.engine.opaque import COVERED, SEEN, TURNING, half_transparent, opaque_share, without_thinning
+from interactive3d.runtime.engine.start import begin, blob_steps_of
 from interactive3d.runtime.engine.state import RunState
 from interactive3d.runtime.engine.trainer import Trainer
 from interactive3d.runtime.guidance.protocol import Score, ScoreRequest
@@ -17,14 +19,22 @@ from interactive3d.runtime.scene.camera import Camera
 from interactive3d.runtime.scene.render import render
 
 BACKGROUND = torch.tensor([[1.0, 1.0, 1.0]])
-NOTHING = torch.ones(1, 1, 1, 3)
-SOMETHING = torch.tensor([0.2, 0.6, 0.2]).expand(1, 1, 1, 3)
+OWN = torch.tensor([0.2, 0.6, 0.2])
+"""The object's colour in pictures of one pixel."""
 
 
-def slope(alpha: float, clean: torch.Tensor | None) -> float:
+def shown(alpha: float | torch.Tensor, own: torch.Tensor = OWN) -> torch.Tensor:
+    """A picture of one pixel in which this much of the object's colour lies over the background."""
+    return (alpha * own + (1 - alpha) * BACKGROUND[0]).reshape(1, 1, 1, 3)
+
+
+NOTHING, SOMETHING = shown(0.0), shown(1.0)
+
+
+def slope(alpha: float, clean: torch.Tensor | None, own: torch.Tensor = OWN) -> float:
     """By the coverage of a picture of one pixel; negative where the pull is up."""
     at = torch.full((1, 1, 1), alpha, requires_grad=True)
-    (found,) = torch.autograd.grad(half_transparent(at, clean, BACKGROUND), at)
+    (found,) = torch.autograd.grad(half_transparent(shown(at, own), at, clean, BACKGROUND), at)
     return float(found)
 
 
@@ -40,21 +50,53 @@ def test_more_than_a_third_is_pulled_up_and_less_is_pulled_down(clean: torch.Ten
     assert abs(slope(TURNING, clean)) < 0.05 * slope(0.05, clean)  # the turning point, but for the rounding
 
 
-def test_what_the_prior_does_not_show_is_not_pulled_up() -> None:
+def test_what_the_prior_shows_by_less_than_a_half_is_not_pulled_up() -> None:
     assert slope(0.6, NOTHING) == 0
     assert slope(0.2, NOTHING) == slope(0.2, SOMETHING) > 0
-    faint = NOTHING - 0.9 * SEEN
-    assert slope(0.6, faint) == 0 > slope(0.6, NOTHING - 1.1 * SEEN)
+    assert slope(0.6, shown(0.9 * COVERED)) == 0 > slope(0.6, shown(1.1 * COVERED))
+
+
+def test_colours_that_cannot_be_told_from_the_background_are_not_pulled_up() -> None:
+    """A white haze would become a white solid before a white wall."""
+    near = BACKGROUND[0] - 0.5 * SEEN / 3**0.5
+    assert slope(0.6, shown(1.0, near), near) == 0
+    far = BACKGROUND[0] - 2 * SEEN / 3**0.5
+    assert slope(0.6, shown(1.0, far), far) < 0
 
 
 def test_a_picture_of_any_size_counts_the_same_and_a_picture_may_lie_behind() -> None:
     small, large = (torch.full((2, side, side), 0.5) for side in (16, 48))
-    assert float(half_transparent(small, None, BACKGROUND)) == pytest.approx(
-        float(half_transparent(large, None, BACKGROUND)), rel=1e-5
+    assert float(half_transparent(small[..., None], small, None, BACKGROUND)) == pytest.approx(
+        float(half_transparent(large[..., None], large, None, BACKGROUND)), rel=1e-5
     )
-    clean = SOMETHING.expand(2, 16, 16, 3)
+    images, clean = shown(0.5).expand(2, 16, 16, 3), SOMETHING.expand(2, 16, 16, 3)
     picture = BACKGROUND[0].expand(2, 16, 16, 3)
-    assert torch.equal(half_transparent(small, clean, picture), half_transparent(small, clean, BACKGROUND.expand(2, 3)))
+    found = [half_transparent(images, small, clean, behind) for behind in (picture, BACKGROUND.expand(2, 3))]
+    assert torch.equal(*found) and float(found[0]) > 0
+
+
+def asked_for(images: torch.Tensor, clean: torch.Tensor, alpha: float, share: float = 1.0) -> torch.Tensor:
+    """What is left of a score's gradient at a pixel."""
+    score = Score(gradient=images - clean, clean=clean, loss=0.0)
+    return without_thinning(score, images, torch.full((1, 1, 1), alpha), BACKGROUND, share)
+
+
+def test_a_covered_pixel_is_not_greyed_by_a_prior_that_sees_it_half_transparent() -> None:
+    solid, thin = shown(1.0), shown(0.7)
+    assert float(asked_for(solid, thin, 1.0).abs().max()) < 1e-6
+    torch.testing.assert_close(asked_for(solid, thin, 1.0, share=0.4), 0.6 * (solid - thin))
+    assert torch.equal(asked_for(thin, solid, 0.7), thin - solid)  # more of the object: kept
+    absent = shown(0.3)
+    assert torch.equal(asked_for(solid, absent, 1.0), solid - absent)  # less than half: kept
+
+
+def test_another_colour_is_still_learnt() -> None:
+    """Only the part along the way to the background is left out."""
+    solid, other = shown(1.0), shown(1.0, torch.tensor([0.6, 0.2, 0.2]))
+    left = asked_for(solid, other, 1.0)
+    assert float(((solid - other) * left).sum()) > 0.9 * float((solid - other).square().sum())
+    unknown = Score(gradient=solid - other, clean=None, loss=0.0)
+    assert torch.equal(without_thinning(unknown, solid, torch.ones(1, 1, 1), BACKGROUND, 1.0), solid - other)
 
 
 class SeesADisc:
@@ -117,3 +159,23 @@ def test_it_rests_between_interactions_where_something_is_kept_still(
         model = state.model.with_columns({"settled": kept})
         after.append(trainer.step(dataclasses.replace(state, model=model, step=100)).model.columns["logit_opacity"])
     assert torch.equal(*after) is settled
+
+
+def test_it_is_at_full_weight_before_the_blobs_become_a_field(tmp_path: Path) -> None:
+    """A script whose first stage is a third of its steps would else hardly know it."""
+    program = Program(
+        prompt="a disc",
+        steps=300,
+        initial=InitShape(count=4, shape=Sphere(center=(0.0, 0.0, 0.0), radius=0.4)),
+        guidance=GuidanceChoice(name="disc"),
+        operations=(Distill(when=AtStep(step=100), steps=10), Distill(when=AtStep(step=60), steps=10)),
+        folder=str(tmp_path),
+    )
+    assert blob_steps_of(program) == 60
+    assert blob_steps_of(dataclasses.replace(program, operations=())) == 300
+    asked: list[int] = []
+    trainer, state = begin(program, SeesADisc(), seed=0, device="cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer_module, "opaque_share", lambda step, steps: asked.append(steps) or 0.0)
+        trainer.step(state)
+    assert asked == [60]

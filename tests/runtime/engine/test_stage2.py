@@ -32,10 +32,12 @@ from interactive3d.runtime.engine.stage2 import regions_of, scene_of
 from interactive3d.runtime.engine.state import RunState
 from interactive3d.runtime.engine.trainer import Trainer
 from interactive3d.runtime.field import HashGridField, load_field
+from interactive3d.runtime.field.rendering import render_field
 from interactive3d.runtime.guidance.protocol import Score, ScoreRequest
 from interactive3d.runtime.guidance.reference import ReferenceGuidance
 from interactive3d.runtime.operations.base import OperationRefused
 from interactive3d.runtime.output.run_folder import RunFolder
+from interactive3d.runtime.scene.camera import Camera
 from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.settings import Settings
 
@@ -119,6 +121,21 @@ def test_a_script_goes_through_both_stages(whole: Session) -> None:
     assert "dB against the splats on 3 unseen views" in said
     assert "parameters" in said and "MB while refining" in said  # told before it starts
     assert isinstance(scene_of(state), HashGridField)
+
+
+def test_guidance_opaque_acts_on_refined_regions(whole: Session) -> None:
+    """By the pictures that the prior has just judged; where it is off, the bits are those without it."""
+    settings = session().latest().settings.set("guidance.opaque", 1.0)
+    pulled = session(state=replace(session().latest(), settings=settings))
+    pulled.advance()
+    before, after = (run.latest().field for run in (whole, pulled))
+    assert before is not None and after is not None
+    assert torch.equal(before.field.params, after.field.params)  # the distilled base follows the blobs
+    camera, soft = Camera(position=(2.5, 0.0, 0.5), target=(0.0, 0.0, 0.5), fov=14.0), []
+    for held in (before, after):
+        alpha = render_field(held.field, [camera], 48).alpha
+        soft.append(float((alpha * (1 - alpha)).mean()))
+    assert soft[1] < soft[0]
 
 
 @pytest.mark.parametrize("step", [3, 7, 9])

@@ -108,6 +108,40 @@ def test_refinement_learns_only_in_its_region() -> None:
     assert torch.equal(state.field.raw(points)[outside], field.raw(points)[outside])
 
 
+def test_a_refinement_follows_a_loss_of_coverage_too() -> None:
+    field = ball_field(step=0.02)
+    region = make_region(field, "a", sphere_box(CENTER, BALL), None, SMALL, torch.Generator().manual_seed(0))
+    state = begin_refinement(field, region)
+    camera = Camera(position=(2.5, 0.0, 0.55), target=CENTER, fov=10.0)  # the region on the horizon
+    order: list[str] = []
+
+    def content(images: torch.Tensor, cameras: Sequence[Camera]) -> tuple[torch.Tensor, float]:
+        order.append("picture")
+        return torch.zeros_like(images), 0.0
+
+    def fuller(alpha: torch.Tensor) -> torch.Tensor:
+        order.append("coverage")
+        assert alpha.shape == (1, 16, 16)
+        return -alpha.mean()
+
+    for i in range(30):
+        state, value = refine_step(
+            state,
+            content,
+            [camera],
+            16,
+            torch.ones(1, 3),
+            i + 1,
+            SMALL,
+            seeded_generator(0, i, "refine"),
+            coverage=fuller,
+        )
+        assert value == 0.0
+    assert order == ["picture", "coverage"] * 30
+    covered = [float(render_field(f, [camera], 16).alpha.mean()) for f in (field, state.field)]
+    assert covered[1] > 1.1 * covered[0]
+
+
 def test_a_region_puts_matter_where_the_base_has_none_and_its_occupancy_follows() -> None:
     field = ball_field(radius=0.3, step=0.02)
     region = make_region(field, "a", sphere_box((0.0, 0.0, 0.35), 0.3), None, SMALL, torch.Generator().manual_seed(0))
