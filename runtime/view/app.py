@@ -98,7 +98,7 @@ class Window:
         self.view: ViewportPanel | None = None
         self.about: AboutPanel | None = None
         self.params = self._params(size)
-        self.layout = Layout(self.params.docking_params)
+        self.layout = Layout(self.params.docking_params, Path(self.params.ini_filename))
 
     # -- the loop -------------------------------------------------------------------------------------------------------
     def run(self) -> None:

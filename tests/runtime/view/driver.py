@@ -36,7 +36,7 @@ from interactive3d.runtime.view.worker import Worker
 
 sys.path.insert(0, str(Path(__file__).parent))
 from scenes import PANELS, closing, features, panels, smoke
-from scenes_more import high_dpi, layout, refining, script, segmenting, step_cameras
+from scenes_more import high_dpi, layout, refining, script, segmenting, sizes, step_cameras
 
 SCRIPT = """prompt "a blue mushroom"
 seed 7
@@ -330,6 +330,8 @@ SCENES = {
     "script": script,
     "high_dpi": high_dpi,
     "step_cameras": step_cameras,
+    "sizes": sizes,
+    "sizes_large": sizes,
 }
 
 
@@ -363,9 +365,12 @@ def show(studio: Studio, scene: str, told: dict, seconds: float) -> Window:
     window = Window(
         studio, config=studio.project.folder / "config", size=PANELS_SIZE if scene == "panels" else SIZE, tests=tests
     )
-    if scene == "high_dpi":
+    if scene in ("high_dpi", "sizes", "sizes_large"):
         window.params.app_window_params.window_geometry.size = SMALL_SIZE
+    if scene in ("high_dpi", "sizes_large"):
         window.params.dpi_aware_params.dpi_window_size_factor = 2.0
+    if scene in ("sizes", "sizes_large"):
+        window.params.app_window_params.restore_previous_geometry = True
     errors: set[str] = set()
 
     def look() -> None:

@@ -293,3 +293,11 @@ def layout(window: Window, context: imgui.test_engine.TestContext, told: dict, p
     person.press(imgui.Key.tab)
     context.yield_(8)
     told["visible_again"], told["front_again"] = sorted(one.label for one in known if one.is_visible), in_front()
+
+
+def sizes(window: Window, context: imgui.test_engine.TestContext, told: dict, person) -> None:
+    """How large the panels are, in points."""
+    person.settle()
+    scale = told["scale"] = imgui.get_style().font_scale_dpi
+    told["side"] = imgui.internal.find_window_by_name("Parts").size.x / scale
+    told["below"] = imgui.internal.find_window_by_name("Timeline").size.y / scale

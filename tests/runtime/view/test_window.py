@@ -226,6 +226,15 @@ def test_the_layout_is_remembered(tmp_path: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("scenes", [("sizes", "sizes_large"), ("sizes_large", "sizes")])
+def test_panels_are_as_large_for_the_eye_on_a_screen_with_other_pixels(tmp_path: Path, scenes: tuple[str, str]):
+    first, then = (drive(tmp_path, scene) for scene in scenes)
+    assert {first["scale"], then["scale"]} == {1.0, 2.0}
+    assert first["side"] > 150 and first["below"] > 80
+    assert then["side"] == pytest.approx(first["side"], abs=4) and then["below"] == pytest.approx(first["below"], abs=4)
+
+
+@pytest.mark.slow
 def test_where_everything_is_twice_as_large_it_works_the_same(tmp_path: Path):
     told = drive(tmp_path, "high_dpi")
     assert told["scale"] == 2.0 and told["count"] > 100 and told["cancelled"] and told["panels"] == []
