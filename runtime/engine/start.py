@@ -20,8 +20,8 @@ from interactive3d.runtime.guidance.reference import ReferenceGuidance
 from interactive3d.runtime.operations.base import seeded_generator
 from interactive3d.runtime.output.meshes import mesh_to_blobs
 from interactive3d.runtime.output.ply_header import read_ply_header
-from interactive3d.runtime.output.problems import open_file
-from interactive3d.runtime.output.splat_files import read_splats
+from interactive3d.runtime.output.problems import UnknownKind, open_file, suffixed
+from interactive3d.runtime.output.splat_files import SPLATS, read_splats
 from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.scene.initial import blobs_in_shape, blobs_on_points
 from interactive3d.runtime.scene.segmenter import segmenter, segmenter_of_text
@@ -36,6 +36,7 @@ DEFAULT_BLOBS = 4096  # paper 5.1
 REFERENCE_BLOBS = 20_000
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".stl", ".off")
+MESHES = suffixed("a mesh", (*MESH_SUFFIXES, ".ply"))
 
 
 class StartProblem(ValueError):
@@ -59,8 +60,15 @@ def seed_of(program: Program, given: int | None) -> int:
 
 
 def load_blobs(path: Path, seed: int = 0, count: int = REFERENCE_BLOBS) -> GaussianModel:
-    """Blobs of a splat file, or blobs laid on the surface of a mesh. A PLY with faces is a mesh."""
-    return mesh_to_blobs(path, count, seed) if holds_mesh(path) else read_splats(path)
+    """Blobs of a splat file, or blobs laid on the surface of a mesh. A PLY with faces is a mesh.
+
+    Raises:
+        UnknownKind: neither.
+    """
+    try:
+        return mesh_to_blobs(path, count, seed) if holds_mesh(path) else read_splats(path)
+    except UnknownKind:
+        raise UnknownKind(path, SPLATS, MESHES) from None
 
 
 def holds_mesh(path: Path) -> bool:

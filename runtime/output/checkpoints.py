@@ -17,11 +17,12 @@ from torch import Tensor
 
 from interactive3d.runtime.output.atomic import atomic_file, remove_leftovers
 from interactive3d.runtime.output.digests import state_digest
-from interactive3d.runtime.output.problems import FileProblem, open_file, size_text
+from interactive3d.runtime.output.problems import FileProblem, open_file, size_text, suffixed
 
 FORMAT = "interactive3d snapshot"
 VERSION = 1
 SUFFIX = ".safetensors"
+TENSORS = suffixed("a field or a checkpoint", (SUFFIX,))
 MAX_SNAPSHOT = 16 << 30
 # The safetensors library's own bound on headers.
 MAX_HEADER = 100_000_000

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from interactive3d.runtime.output.camera_path import load_camera_path
-from interactive3d.runtime.output.checkpoints import FORMAT, load_snapshot, snapshots
+from interactive3d.runtime.output.checkpoints import FORMAT, TENSORS, load_snapshot, snapshots
 from interactive3d.runtime.output.meshes import load_mesh
 from interactive3d.runtime.output.ply_header import read_ply_header
-from interactive3d.runtime.output.problems import FileProblem, Note, open_file, size_text
+from interactive3d.runtime.output.problems import FileProblem, Note, UnknownKind, open_file, size_text, suffixed
 from interactive3d.runtime.output.run_folder import RunFolder
-from interactive3d.runtime.output.splat_files import read_splat_file
+from interactive3d.runtime.output.splat_files import SPLATS, read_splat_file
 from interactive3d.runtime.output.video import SUFFIXES as VIDEO_SUFFIXES
 
 NEARLY_TRANSPARENT = 0.05
@@ -26,6 +26,15 @@ MAX_HEADER = 100_000_000
 
 _MESHES = (".glb", ".gltf", ".obj", ".stl", ".off")
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+KINDS = (
+    SPLATS,
+    suffixed("a mesh", (*_MESHES, ".ply")),
+    TENSORS,
+    suffixed("a camera path", (".json",)),
+    suffixed("a picture", _PICTURES),
+    suffixed("a film", (suffix for suffix in VIDEO_SUFFIXES if suffix)),
+    "the folder of a run",
+)
 
 
 def describe_file(path: str | Path) -> dict[str, Any]:
@@ -58,8 +67,11 @@ def describe_file(path: str | Path) -> dict[str, Any]:
     elif suffix and suffix in VIDEO_SUFFIXES:
         found = _video(path)
     else:
-        # Says which kinds of splats are read, and what to do about those that are not.
-        found = _splats(path)
+        # Says what to do about splats of other kinds.
+        try:
+            found = _splats(path)
+        except UnknownKind:
+            raise UnknownKind(path, *KINDS) from None
     return {"kind": found.pop("kind"), "file": str(path), "size": size_text(size), "bytes": size, **found}
 
 

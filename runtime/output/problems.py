@@ -4,7 +4,7 @@ import contextlib
 import difflib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -23,6 +23,19 @@ class FileProblem(ValueError):
         self.todo = todo
         place = f" ({where})" if where else ""
         super().__init__(f"{self.path}: {what}{place}; {todo}")
+
+
+class UnknownKind(FileProblem):
+    """A file of no kind that is read here; ``kinds`` are those that are. Who reads more says so in its place."""
+
+    def __init__(self, path: str | Path, *kinds: str) -> None:
+        listed = kinds[0] if len(kinds) == 1 else f"{', '.join(kinds[:-1])}, or {kinds[-1]}"
+        super().__init__(path, "is of no kind that is read here", f"expected {listed}")
+
+
+def suffixed(name: str, suffixes: Iterable[str]) -> str:
+    """`splats (.ply, .splat)`."""
+    return f"{name} ({', '.join(suffixes)})"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from interactive3d.runtime.output.atomic import atomic_file
 from interactive3d.runtime.output.axes import Turn, checked_up, up_vector
 from interactive3d.runtime.output.ply_header import PlyHeader, ply_columns, read_ply_header, sh_degree
-from interactive3d.runtime.output.problems import FileProblem, Note, open_file
+from interactive3d.runtime.output.problems import FileProblem, Note, UnknownKind, open_file, suffixed
 from interactive3d.runtime.scene.gaussians import GaussianModel
 
 SH_C0 = 0.28209479177387814
@@ -35,6 +35,7 @@ MIN_LOG_SCALE = -20.0
 MAX_LOGIT = 15.0
 
 _SPLAT_ROW = np.dtype([("mean", "<f4", 3), ("scale", "<f4", 3), ("rgba", "u1", 4), ("rotation", "u1", 4)])
+SPLATS = suffixed("splats", (".ply", ".splat"))
 _OTHER_FORMATS = (".spz", ".ksplat", ".sog", ".lcc", ".rad")
 
 
@@ -116,7 +117,7 @@ def read_splat_file(path: str | Path, up: str | None = None, rotate: Sequence[fl
             metadata = SplatMetadata(format="splat", up=up_vector(WILD_UP), up_source="custom of the format")
             notes = []
         else:
-            raise FileProblem(path, "is not a splat file that is known here", "expected .ply or .splat")
+            raise UnknownKind(path, SPLATS)
     if up is not None:
         metadata = dataclasses.replace(metadata, up=up_vector(up), up_source="asked for")
     model = _model(path, rows, notes)

@@ -8,6 +8,7 @@ import click
 from interactive3d.runtime.field import HashGridField, load_field
 from interactive3d.runtime.field.files import is_field_file
 from interactive3d.runtime.output.checkpoints import FORMAT as SNAPSHOT
+from interactive3d.runtime.output.checkpoints import TENSORS
 from interactive3d.runtime.output.problems import FileProblem
 from interactive3d.runtime.scene.gaussians import GaussianModel
 
@@ -71,16 +72,19 @@ def _field_or_state(path: Path) -> Scene:
 
 
 def _blobs(path: Path, up: str | None, blobs: int | None, tell: Callable[[str], None]) -> GaussianModel:
-    from interactive3d.runtime.engine.start import holds_mesh
+    from interactive3d.runtime.engine.start import MESHES, holds_mesh
     from interactive3d.runtime.output.meshes import mesh_to_blobs
-    from interactive3d.runtime.output.problems import Note
-    from interactive3d.runtime.output.splat_files import read_splats
+    from interactive3d.runtime.output.problems import Note, UnknownKind
+    from interactive3d.runtime.output.splat_files import SPLATS, read_splats
 
     notes: list[Note] = []
     if holds_mesh(path):
         model = mesh_to_blobs(path, blobs or MESH_BLOBS, normalize=False, up=up or "y", notes=notes)
     else:
-        model = read_splats(path, up=up, notes=notes)
+        try:
+            model = read_splats(path, up=up, notes=notes)
+        except UnknownKind:
+            raise UnknownKind(path, SPLATS, MESHES, TENSORS) from None
     for note in notes:
         tell(f"{path}: {note}")
     return model

@@ -173,10 +173,13 @@ def still_session(path: Path, device: str = "cpu") -> "Session":
     from interactive3d.runtime.engine.session import Session
     from interactive3d.runtime.engine.snapshots import load_state
     from interactive3d.runtime.engine.stage2 import FieldState
-    from interactive3d.runtime.engine.start import load_blobs
+    from interactive3d.runtime.engine.start import MESHES, load_blobs
     from interactive3d.runtime.engine.state import RunState
     from interactive3d.runtime.engine.trainer import Trainer
     from interactive3d.runtime.field.files import is_field_file, load_field
+    from interactive3d.runtime.output.checkpoints import TENSORS
+    from interactive3d.runtime.output.problems import UnknownKind
+    from interactive3d.runtime.output.splat_files import SPLATS
     from interactive3d.runtime.settings import Settings
 
     found = _scene_file(path)
@@ -190,7 +193,10 @@ def still_session(path: Path, device: str = "cpu") -> "Session":
         seen = load_state(found, device)[0]
         model, field, step = seen.model, seen.field, seen.step
     else:
-        model = load_blobs(found).to(device)
+        try:
+            model = load_blobs(found).to(device)
+        except UnknownKind:
+            raise UnknownKind(path, SPLATS, MESHES, TENSORS, "the folder of a run") from None
     # No steps, so the guidance is never asked.
     trainer = Trainer(
         guidance=None,  # type: ignore[arg-type]

@@ -110,6 +110,27 @@ def test_mistakes_get_a_message_and_the_right_code(arguments: list[str], code: i
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "more"),
+    [
+        (["info", "{}"], ["a camera path (.json)", "a picture (.png, ", "a film (.mp4, ", "the folder of a run"]),
+        (["render", "{}", "--image", "x.png"], []),
+        (["convert", "{}", "x.ply"], []),
+        (["view", "{}"], ["the folder of a run"]),
+    ],
+)
+def test_a_file_of_another_kind_is_told_all_that_is_read(
+    arguments: list[str], more: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As where there is a display: the file is read before the window opens.
+    monkeypatch.setattr("interactive3d.runtime.view.open.why_not", lambda: None)
+    (tmp_path / "notes.txt").write_text("something")
+    result = call(*(a.format(tmp_path / "notes.txt") for a in arguments))
+    assert result.exit_code == 1 and "is of no kind that is read here; expected splats (.ply, .splat)" in result.stderr
+    for what in ("a mesh (.glb, .gltf, .obj, .stl, .off, .ply)", "a field or a checkpoint (.safetensors)", *more):
+        assert what in result.stderr
+
+
 def test_render_takes_a_picture_of_a_splat_file(script: Path, tmp_path: Path) -> None:
     result = call("render", str(script.with_name("goal.ply")), "--image", str(tmp_path / "x.png"), "--size", "64x48")
     assert result.exit_code == 0, result.output

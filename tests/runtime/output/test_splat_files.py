@@ -303,7 +303,7 @@ def test_meshes_and_foreign_formats_are_named(tmp_path):
     with pytest.raises(FileProblem, match="is a mesh"):
         read_splats(tmp_path / "a.ply")
     (tmp_path / "a.txt").write_bytes(b"x")
-    with pytest.raises(FileProblem, match="not a splat file"):
+    with pytest.raises(FileProblem, match=r"no kind that is read here; expected splats \(\.ply, \.splat\)"):
         read_splats(tmp_path / "a.txt")
 
 
