@@ -7,7 +7,7 @@ from imgui_bundle import ImVec2, imgui
 
 from interactive3d.runtime.view.gestures import Tool
 from interactive3d.runtime.view.orbit import Projection
-from interactive3d.runtime.view.scene_view import pick
+from interactive3d.runtime.view.scene_view import Pointed
 from interactive3d.runtime.view.studio import Studio
 from interactive3d.runtime.view.theme import ACCENT, px, rgba
 
@@ -22,6 +22,7 @@ class Hand:
     dabs: list[tuple[float, float, float]] = field(default_factory=list)
     dab_radius: float = 0.05
     turning: bool = False
+    pointed: Pointed = field(default_factory=Pointed)
 
 
 def draw_ink(
@@ -56,7 +57,7 @@ def draw_ink(
     if hovered and studio.tool is Tool.BRUSH:
         paint.add_circle(mouse, studio.brush_radius, color, 0, px(1.5))
     elif hovered and studio.tool is Tool.DRAG and studio.pull is None:
-        hit = pick(studio.scene, projection, point.x, point.y)
+        hit = hand.pointed(studio.scene, projection, point.x, point.y)
         if hit is not None:
             paint.add_circle(mouse, studio.drag.radius * projection.focal / hit.depth, color, 0, px(1.5))
             paint.add_circle_filled(mouse, px(3.0), color)
