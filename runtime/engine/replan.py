@@ -15,7 +15,7 @@ from interactive3d.dsl.program import Program
 from interactive3d.dsl.replan import Replan
 from interactive3d.runtime.engine.differences import Replanned, another, compare, streak
 from interactive3d.runtime.engine.session import Session
-from interactive3d.runtime.engine.start import begin, blob_steps_of, first_settings, make_guidance, seed_of, steps_of
+from interactive3d.runtime.engine.start import begin, first_settings, make_guidance, seed_of, steps_of
 from interactive3d.runtime.engine.state import Metrics, RunState
 from interactive3d.runtime.engine.trainer import Trainer
 from interactive3d.runtime.guidance.protocol import Guidance
@@ -115,13 +115,12 @@ def _go_back(
     """To the newest state before the first step that differs, or to the start where the run itself is another."""
     old, new, now = outcome.old, outcome.program, session.latest()
     if not another(old, new, seed=seed is None):
-        trainer = dataclasses.replace(session.trainer, blob_steps=blob_steps_of(new))
         if session.remembers_before(target):
-            session.replan(new, trainer=trainer, moved=moved, before=target)
+            session.replan(new, trainer=session.trainer, moved=moved, before=target)
             return dataclasses.replace(outcome, from_step=session.latest().step, moved=moved)
         found = earlier(target) if earlier is not None else None
         if found is not None:
-            session.replan(new, trainer=trainer, moved=moved, start=moved(found))
+            session.replan(new, trainer=session.trainer, moved=moved, start=moved(found))
             return dataclasses.replace(outcome, from_step=found.step, moved=moved)
     guidance = session.trainer.guidance
     device = str(now.model.device)
@@ -153,7 +152,6 @@ def _trainer_from_now_on(
         prompt=new.prompt or "",
         negative=new.avoid or "",
         steps=steps,
-        blob_steps=blob_steps_of(new),
         seed=trainer.seed if old.seed == new.seed else seed_of(new, seed),
         folder=Path(new.folder),
     )

@@ -25,15 +25,7 @@ from interactive3d.runtime.engine.script import load_script
 from interactive3d.runtime.engine.session import Session
 from interactive3d.runtime.engine.session_script import session_program, told_from
 from interactive3d.runtime.engine.snapshots import digest
-from interactive3d.runtime.engine.start import (
-    begin,
-    blob_steps_of,
-    first_settings,
-    make_guidance,
-    seed_of,
-    steps_of,
-    trainer_of,
-)
+from interactive3d.runtime.engine.start import begin, first_settings, make_guidance, seed_of, steps_of, trainer_of
 from interactive3d.runtime.engine.state import RunState
 from interactive3d.runtime.engine.trainer import Trainer
 from interactive3d.runtime.engine.watch import Saved, ScriptWatcher
@@ -110,8 +102,7 @@ class Run:
         trainer = trainer_of(program, self._guidance(resuming.settings), seed=earlier.record.seed, device=self.device)
         self.books = Books.taken_up(earlier, self.script, self._given, followed)
         self.report.message(f"going on from {earlier.path.name}, step {earlier.state.step}")
-        trainer = dataclasses.replace(trainer, steps=steps_of(followed), blob_steps=blob_steps_of(followed))
-        return trainer, earlier.state, earlier.record.entered
+        return dataclasses.replace(trainer, steps=steps_of(followed)), earlier.state, earlier.record.entered
 
     @property
     def folder(self) -> RunFolder:

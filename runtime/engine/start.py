@@ -7,8 +7,6 @@ from typing import TypeVar
 
 import torch
 
-from interactive3d.dsl.frame import first_step
-from interactive3d.dsl.operations import Distill
 from interactive3d.dsl.program import GuidanceChoice, InitMesh, InitShape, InitSplats, InitText, Program
 from interactive3d.dsl.values import ClickPart, SegmentPart, Sphere
 from interactive3d.runtime.engine.script import GUIDANCES
@@ -46,12 +44,6 @@ class StartProblem(ValueError):
 def steps_of(program: Program) -> int:
     """Steps of a run of a program."""
     return program.steps if program.steps is not None else DEFAULT_STEPS
-
-
-def blob_steps_of(program: Program) -> int:
-    """Steps of a program's run in which blobs are optimized: to its first `distill`, where it has one at a step that is known."""
-    begins = [first_step(o.when) for o in program.operations if isinstance(o, Distill)]
-    return min((step for step in begins if step is not None), default=steps_of(program))
 
 
 def seed_of(program: Program, given: int | None) -> int:
@@ -191,7 +183,6 @@ def trainer_of(program: Program, guidance: Guidance, *, seed: int, device: str, 
         negative=program.avoid or "",
         seed=seed,
         steps=steps_of(program),
-        blob_steps=blob_steps_of(program),
         folder=folder,
         load_blobs=load_blobs,
     )

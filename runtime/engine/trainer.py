@@ -57,8 +57,6 @@ class Trainer:
     folder: Path
     load_blobs: Any
     listen: Callable[[StepNotes], None] | None = None
-    blob_steps: int | None = None
-    """Steps before the script turns the blobs into a field; None where it does not: all."""
 
     def environment(self, state: RunState) -> Environment:
         """What operations may know at this step."""
@@ -105,7 +103,7 @@ class Trainer:
         notes.done("terms")
         # Between interactions, blobs that are free would grow over what is kept still and soft.
         resting = lead is None and mask is not None
-        opaque = 0.0 if resting else opaque_share(state.step, self.blob_steps or self.steps)
+        opaque = 0.0 if resting else opaque_share(state.step, self.steps)
         gradients, loss, growth = self._gradients(state, lead, wish, environment, notes, opaque)
 
         settings = state.settings

@@ -6,12 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from interactive3d.dsl.operations import AtStep, Distill
 from interactive3d.dsl.program import GuidanceChoice, InitShape, Program
 from interactive3d.dsl.values import Sphere
-from interactive3d.runtime.engine import trainer as trainer_module
 from interactive3d.runtime.engine.opaque import COVERED, SEEN, TURNING, half_transparent, opaque_share, without_thinning
-from interactive3d.runtime.engine.start import begin, blob_steps_of
+from interactive3d.runtime.engine.start import begin
 from interactive3d.runtime.engine.state import RunState
 from interactive3d.runtime.engine.trainer import Trainer
 from interactive3d.runtime.guidance.protocol import Score, ScoreRequest
@@ -159,23 +157,3 @@ def test_it_rests_between_interactions_where_something_is_kept_still(
         model = state.model.with_columns({"settled": kept})
         after.append(trainer.step(dataclasses.replace(state, model=model, step=100)).model.columns["logit_opacity"])
     assert torch.equal(*after) is settled
-
-
-def test_it_is_at_full_weight_before_the_blobs_become_a_field(tmp_path: Path) -> None:
-    """A script whose first stage is a third of its steps would else hardly know it."""
-    program = Program(
-        prompt="a disc",
-        steps=300,
-        initial=InitShape(count=4, shape=Sphere(center=(0.0, 0.0, 0.0), radius=0.4)),
-        guidance=GuidanceChoice(name="disc"),
-        operations=(Distill(when=AtStep(step=100), steps=10), Distill(when=AtStep(step=60), steps=10)),
-        folder=str(tmp_path),
-    )
-    assert blob_steps_of(program) == 60
-    assert blob_steps_of(dataclasses.replace(program, operations=())) == 300
-    asked: list[int] = []
-    trainer, state = begin(program, SeesADisc(), seed=0, device="cpu")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer_module, "opaque_share", lambda step, steps: asked.append(steps) or 0.0)
-        trainer.step(state)
-    assert asked == [60]
