@@ -71,7 +71,7 @@ class GuidanceSettings:
         0.0,
         0.0,
         10.0,
-        "pull of coverage to all or nothing, which makes objects solid and their edges sharp; try 0.7",
+        "pull of coverage to all or nothing, which makes objects solid and their edges sharp; 0.5 with the embedded prior unless set",
     )
     size: int = _number(64, 16, 1024, "side of the pictures that the prior sees", "pixels")
     settled: str = _choice(

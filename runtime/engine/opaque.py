@@ -16,6 +16,8 @@ SEEN = 0.15
 """Colours that lie closer than this to the background, in their 0 .. 1, do not tell coverage."""
 COVERED = 0.5
 """Coverage of the prior's clean picture from which on a pixel belongs to the object."""
+LEFT_OUT_OF_EDITS = 0.5
+"""How much of what would grey colours is left out while a part is edited: with all of it new colours turn dark in an edit's few steps."""
 TURNING = 1 / 3
 """Coverage below which the pull is down: under a half, or thin parts would be torn where they are stretched."""
 ROUNDING = 0.01
@@ -52,18 +54,20 @@ def half_transparent(
     alpha: Float[Tensor, "b h w"],
     clean: Float[Tensor, "b h w 3"] | None,
     background: Float[Tensor, "b 3"] | Float[Tensor, "b h w 3"],
+    up: bool = True,
 ) -> Tensor:
     """How far coverage is from all or nothing: summed over a picture of the size that losses are stated in, averaged over the pictures.
 
     Differentiable by ``alpha`` only. Coverage is pulled up only where the prior's clean picture is covered by more than a half itself:
     else every soft edge would become a thick one, and a white haze, which nobody sees on white, a white solid. Without a clean picture
-    (None) it is pulled up everywhere.
+    (None) it is pulled up everywhere; not ``up``, nowhere.
     """
     term = HEIGHT * (alpha + ROUNDING).sqrt() * (1 - alpha)
-    if clean is not None:
-        seen = alpha.detach()
-        covered, _ = _shown(images.detach(), seen, clean, background)
-        term = torch.where(covered | (seen < TURNING), term, torch.zeros_like(term))
+    seen = alpha.detach()
+    pulled = seen < TURNING
+    if up:
+        pulled = pulled | (seen >= TURNING if clean is None else _shown(images.detach(), seen, clean, background)[0])
+    term = torch.where(pulled, term, torch.zeros_like(term))
     return term.mean(0).sum() * REFERENCE_SIDE**2 / alpha[0].numel()
 
 
@@ -78,7 +82,8 @@ def without_thinning(
     """The score's gradient less a share of what asks for more background where the clean picture is covered by more than a half.
 
     There coverage is pulled to all, and what the prior's half transparent picture asks for would only grey the colour with the
-    backgrounds' mean. Without a clean picture the gradient is returned as it is.
+    backgrounds' mean. What asks for less background stays, so that the prior's noise becomes a slow drift away from the backgrounds,
+    most of which are white. Without a clean picture the gradient is returned as it is.
     """
     if score.clean is None:
         return score.gradient

@@ -12,7 +12,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from interactive3d.runtime.engine import stage2
-from interactive3d.runtime.engine.opaque import half_transparent, opaque_share, without_thinning
+from interactive3d.runtime.engine.opaque import LEFT_OUT_OF_EDITS, half_transparent, opaque_share, without_thinning
 from interactive3d.runtime.engine.optimizer import adamw_step, learning_rates
 from interactive3d.runtime.engine.state import Metrics, RunState
 from interactive3d.runtime.engine.views import draw_backgrounds, draw_cameras
@@ -101,9 +101,10 @@ class Trainer:
         wish = lead.wish(model, environment) if lead else GuidanceWish()
         state = self._with_shape_volume(state, wish)
         notes.done("terms")
-        # Between interactions, blobs that are free would grow over what is kept still and soft.
-        resting = lead is None and mask is not None
-        opaque = 0.0 if resting else opaque_share(state.step, self.steps)
+        if lead is None:
+            # Between interactions, blobs that are free would grow over what is kept still and soft.
+            wish = dataclasses.replace(wish, opaque="acts" if mask is None else "rests")
+        opaque = 0.0 if wish.opaque == "rests" else opaque_share(state.step, self.steps)
         gradients, loss, growth = self._gradients(state, lead, wish, environment, notes, opaque)
 
         settings = state.settings
@@ -189,14 +190,15 @@ class Trainer:
                     steps=self.steps,
                 )
             )
-            gradient, pull = score.gradient, settings.guidance.opaque * opaque
-            if pull > 0:
-                gradient = without_thinning(score, raster.color.detach(), raster.alpha.detach(), background, opaque)
+            gradient, pull, acts = score.gradient, settings.guidance.opaque * opaque, wish.opaque == "acts"
+            if pull > 0 and acts:
+                share = opaque * (LEFT_OUT_OF_EDITS if lead else 1.0)
+                gradient = without_thinning(score, raster.color.detach(), raster.alpha.detach(), background, share)
             total = settings.guidance.weight * (raster.color * gradient).sum()
             loss = score.loss
             notes.losses["guidance"] = loss
             if pull > 0:
-                total = total + pull * half_transparent(raster.color, raster.alpha, score.clean, background)
+                total = total + pull * half_transparent(raster.color, raster.alpha, score.clean, background, up=acts)
             notes.done("guidance")
         for term in state.terms:
             extra = term.loss(leaves, model, environment)

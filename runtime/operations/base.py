@@ -8,7 +8,7 @@ carries along. Nothing here is changed in place, so a refused operation has chan
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from jaxtyping import Bool, Float
@@ -66,6 +66,8 @@ class GuidanceWish:
     shape: str | None = None
     object_volume: Tensor | None = None
     enabled: bool = True
+    opaque: Literal["rests", "down", "acts"] = "rests"
+    """Whether `guidance.opaque` pulls coverage: to all and to nothing, to nothing only, or not at all."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,8 +97,7 @@ class RepairTerm(Term):
         self, parameters: Mapping[str, Float[Tensor, "n ..."]], model: GaussianModel, environment: Environment
     ) -> Tensor | None:
         """The anchor: weight times the squared distances to where the user left position and, more loosely, size, opacity and colour."""
-        given = self.repair.anchor
-        weight = environment.settings.repair.anchor if given is None else given
+        weight = self._weight(environment)
         rows = self.trainable(model, environment).nonzero().squeeze(1)
         if weight <= 0.0 or rows.numel() == 0:
             return None
@@ -118,7 +117,19 @@ class RepairTerm(Term):
     def wish(self, model: GaussianModel, environment: Environment) -> GuidanceWish:
         settings = environment.settings.repair
         noise = self.repair.noise or (min(settings.noise_min, settings.noise_max), settings.noise_max)
-        return GuidanceWish(noise=noise, scale=settings.scale, shape="object", object_volume=self.tensors["volume"])
+        return GuidanceWish(
+            noise=noise,
+            scale=settings.scale,
+            shape="object",
+            object_volume=self.tensors["volume"],
+            # Solid edges would grow soft rims. Pulled up as well, what was cut off would come back as a solid; without an anchor, the
+            # prior, to whom edges are soft, and the pull would wear the object away together.
+            opaque="down" if self._weight(environment) > 0 else "rests",
+        )
+
+    def _weight(self, environment: Environment) -> float:
+        given = self.repair.anchor
+        return environment.settings.repair.anchor if given is None else given
 
     def finish(self, model: GaussianModel, environment: Environment) -> GaussianModel:
         model = prune(model, environment.settings.densify, self.trainable(model, environment))[0]

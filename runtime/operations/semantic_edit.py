@@ -49,7 +49,7 @@ class EditTerm(Term):
     def wish(self, model: GaussianModel, environment: Environment) -> GuidanceWish:
         settings = environment.settings.edit
         noise = self.edit.noise or (min(settings.noise_min, settings.noise_max), settings.noise_max)
-        return GuidanceWish(prompt=self.edit.prompt, noise=noise, scale=self.edit.scale)
+        return GuidanceWish(prompt=self.edit.prompt, noise=noise, scale=self.edit.scale, opaque="acts")
 
     def finish(self, model: GaussianModel, environment: Environment) -> GaussianModel:
         model = prune(model, environment.settings.densify, self.trainable(model, environment))[0]

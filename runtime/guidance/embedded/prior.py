@@ -23,6 +23,7 @@ from interactive3d.runtime.guidance.objects import words
 from interactive3d.runtime.guidance.protocol import Score, ScoreRequest, SeedPoints
 from interactive3d.runtime.scene.camera import view_matrices
 from interactive3d.runtime.scene.render import carried
+from interactive3d.runtime.settings import SettingValue
 
 VolumeChoice = Literal["text", "none"] | Float[Tensor, "4 r r r"]
 CACHED_PROMPTS = 16
@@ -55,6 +56,8 @@ class EmbeddedPrior:
 
     name = "embedded"
     size = 64
+    preferred: tuple[tuple[str, SettingValue], ...] = (("guidance.opaque", 0.5),)
+    """Settings whose defaults suit this prior less well; a script's own values come on top. To 64 pixels soft edges look like sharp ones."""
 
     def __init__(self, networks: Networks, device: torch.device | str = "cpu", info: dict | None = None):
         self.networks = networks.to(device).eval()

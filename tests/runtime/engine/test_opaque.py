@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from interactive3d.dsl.operations import Box, Drag, DragMode, Edit, Operation, Repair, ShapePart
 from interactive3d.dsl.program import GuidanceChoice, InitShape, Program
 from interactive3d.dsl.values import Sphere
 from interactive3d.runtime.engine.opaque import COVERED, SEEN, TURNING, half_transparent, opaque_share, without_thinning
+from interactive3d.runtime.engine.session import Session
 from interactive3d.runtime.engine.start import begin
 from interactive3d.runtime.engine.state import RunState
 from interactive3d.runtime.engine.trainer import Trainer
@@ -60,6 +62,14 @@ def test_colours_that_cannot_be_told_from_the_background_are_not_pulled_up() -> 
     assert slope(0.6, shown(1.0, near), near) == 0
     far = BACKGROUND[0] - 2 * SEEN / 3**0.5
     assert slope(0.6, shown(1.0, far), far) < 0
+
+
+@pytest.mark.parametrize("clean", [SOMETHING, None], ids=["shown", "unknown"])
+def test_it_can_be_told_to_pull_down_only(clean: torch.Tensor | None) -> None:
+    for alpha, falls in ((0.2, True), (0.5, False), (0.9, False)):
+        at = torch.full((1, 1, 1), alpha, requires_grad=True)
+        (found,) = torch.autograd.grad(half_transparent(shown(at), at, clean, BACKGROUND, up=False), at)
+        assert (float(found) > 0) is falls and float(found) >= 0
 
 
 def test_a_picture_of_any_size_counts_the_same_and_a_picture_may_lie_behind() -> None:
@@ -145,15 +155,46 @@ def test_blobs_become_solid(tmp_path: Path, one_thread: None) -> None:
     assert after < 0.6 * before
 
 
-@pytest.mark.parametrize("settled", [False, True], ids=["all free", "some settled"])
-def test_it_rests_between_interactions_where_something_is_kept_still(
-    settled: bool, tmp_path: Path, one_thread: None
+def after_one_step(opaque: float, folder: Path, kept: int, operation: Operation | None) -> torch.Tensor:
+    """The blobs' opacities after a step late in a run."""
+    trainer, state = begun(opaque, folder)
+    state = dataclasses.replace(
+        state, model=state.model.with_columns({"settled": torch.arange(len(state.model)) < kept}), step=100
+    )
+    session = Session(trainer, (), state)
+    if operation is not None:
+        session.submit(operation)
+    session.advance(1)
+    return session.latest().model.columns["logit_opacity"]
+
+
+PART = ShapePart(shape=Box(low=(-1.0, 0.0, -1.0), high=(1.0, 1.0, 1.0)))
+
+
+PULL = Drag(part=PART, source=(0.0, 0.2, 0.0), target=(0.5, 0.2, 0.0), radius=0.3, mode=DragMode.DEFORMABLE, steps=10)
+
+
+@pytest.mark.parametrize(
+    "kept, operation, rests",
+    [
+        (0, None, False),
+        (10, None, True),
+        (10, Edit(part=PART, prompt="another disc", steps=10), False),
+        (0, PULL, True),
+        (0, Repair(part=PART, steps=10, anchor=0.0), True),
+    ],
+    ids=["all free", "some settled", "edit", "drag", "repair without an anchor"],
+)
+def test_it_rests_where_free_blobs_would_grow_over_what_is_kept(
+    kept: int, operation: Operation | None, rests: bool, tmp_path: Path, one_thread: None
 ) -> None:
-    """Free blobs would grow over what is soft and may not move."""
-    after = []
-    for opaque in (0.0, 1.0):
-        trainer, state = begun(opaque, tmp_path)
-        kept = torch.arange(len(state.model)) < (10 if settled else 0)
-        model = state.model.with_columns({"settled": kept})
-        after.append(trainer.step(dataclasses.replace(state, model=model, step=100)).model.columns["logit_opacity"])
-    assert torch.equal(*after) is settled
+    assert torch.equal(*(after_one_step(opaque, tmp_path, kept, operation) for opaque in (0.0, 1.0))) is rests
+
+
+def test_under_repairs_it_pulls_down_only(tmp_path: Path, one_thread: None) -> None:
+    """A removed cloak would else come back as a solid one."""
+    repair = Repair(part=PART, steps=10)
+    without, plain = (after_one_step(1.0, tmp_path, 0, operation) for operation in (repair, None))
+    free = after_one_step(0.0, tmp_path, 0, repair)
+    assert not torch.equal(without, free)
+    assert bool((without <= free + 1e-4).all()) and bool((plain > free + 1e-3).any())
