@@ -55,18 +55,23 @@ def half_transparent(
     clean: Float[Tensor, "b h w 3"] | None,
     background: Float[Tensor, "b 3"] | Float[Tensor, "b h w 3"],
     up: bool = True,
+    spare: bool = False,
 ) -> Tensor:
     """How far coverage is from all or nothing: summed over a picture of the size that losses are stated in, averaged over the pictures.
 
     Differentiable by ``alpha`` only. Coverage is pulled up only where the prior's clean picture is covered by more than a half itself:
     else every soft edge would become a thick one, and a white haze, which nobody sees on white, a white solid. Without a clean picture
-    (None) it is pulled up everywhere; not ``up``, nowhere.
+    (None) it is pulled up everywhere; not ``up``, nowhere. ``spare``: nothing that the clean picture shows is pulled down, thin parts
+    that are faint for example.
     """
     term = HEIGHT * (alpha + ROUNDING).sqrt() * (1 - alpha)
     seen = alpha.detach()
-    pulled = seen < TURNING
+    faint = pulled = seen < TURNING
+    shown = ~faint if clean is None else _shown(images.detach(), seen, clean, background)[0]
+    if spare:
+        pulled = pulled & ~shown
     if up:
-        pulled = pulled | (seen >= TURNING if clean is None else _shown(images.detach(), seen, clean, background)[0])
+        pulled = pulled | (shown & ~faint)
     term = torch.where(pulled, term, torch.zeros_like(term))
     return term.mean(0).sum() * REFERENCE_SIDE**2 / alpha[0].numel()
 

@@ -375,4 +375,6 @@ class _GuidanceLoss:
         """The pull of `guidance.opaque` on the pictures last judged."""
         assert self.images is not None, "the pictures are judged before their coverage"
         background = self.background.to(alpha.device)
-        return self.state.settings.guidance.opaque * half_transparent(self.images, alpha, self.clean, background)
+        return self.state.settings.guidance.opaque * half_transparent(
+            self.images, alpha, self.clean, background, spare=True
+        )

@@ -72,6 +72,14 @@ def test_it_can_be_told_to_pull_down_only(clean: torch.Tensor | None) -> None:
         assert (float(found) > 0) is falls and float(found) >= 0
 
 
+def test_thin_parts_that_the_prior_shows_can_be_spared() -> None:
+    """An antenna of which a field has a fifth would be cut through."""
+    for clean, spare, falls in ((SOMETHING, True, False), (SOMETHING, False, True), (NOTHING, True, True)):
+        at = torch.full((1, 1, 1), 0.2, requires_grad=True)
+        (found,) = torch.autograd.grad(half_transparent(shown(at), at, clean, BACKGROUND, spare=spare), at)
+        assert (float(found) > 0) is falls and float(found) >= 0
+
+
 def test_a_picture_of_any_size_counts_the_same_and_a_picture_may_lie_behind() -> None:
     small, large = (torch.full((2, side, side), 0.5) for side in (16, 48))
     assert float(half_transparent(small[..., None], small, None, BACKGROUND)) == pytest.approx(
