@@ -18,6 +18,8 @@ COVERED = 0.5
 """Coverage of the prior's clean picture from which on a pixel belongs to the object."""
 LEFT_OUT_OF_EDITS = 0.5
 """How much of what would grey colours is left out while a part is edited: with all of it new colours turn dark in an edit's few steps."""
+FULL = 0.5
+"""The weight from which on the whole of it is left out, so that a slider has no jump at its lower end."""
 TURNING = 1 / 3
 """Coverage below which the pull is down: under a half, or thin parts would be torn where they are stretched."""
 ROUNDING = 0.01
@@ -30,6 +32,11 @@ def opaque_share(step: int, steps: int) -> float:
     """How much of the weight counts at a step, 0 .. 1."""
     begin, end = PERIOD
     return min(max((step / max(steps, 1) - begin) / (end - begin), 0.0), 1.0)
+
+
+def left_out_share(weight: float, share: float, edited: bool) -> float:
+    """How much of what would grey colours is left out, 0 .. 1, at a weight of which ``share`` counts."""
+    return share * min(weight / FULL, 1.0) * (LEFT_OUT_OF_EDITS if edited else 1.0)
 
 
 def _shown(

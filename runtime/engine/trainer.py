@@ -12,7 +12,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from interactive3d.runtime.engine import stage2
-from interactive3d.runtime.engine.opaque import LEFT_OUT_OF_EDITS, half_transparent, opaque_share, without_thinning
+from interactive3d.runtime.engine.opaque import half_transparent, left_out_share, opaque_share, without_thinning
 from interactive3d.runtime.engine.optimizer import adamw_step, learning_rates
 from interactive3d.runtime.engine.state import Metrics, RunState
 from interactive3d.runtime.engine.views import draw_backgrounds, draw_cameras
@@ -192,7 +192,7 @@ class Trainer:
             )
             gradient, pull, acts = score.gradient, settings.guidance.opaque * opaque, wish.opaque == "acts"
             if pull > 0 and acts:
-                share = opaque * (LEFT_OUT_OF_EDITS if lead else 1.0)
+                share = left_out_share(settings.guidance.opaque, opaque, edited=lead is not None)
                 gradient = without_thinning(score, raster.color.detach(), raster.alpha.detach(), background, share)
             total = settings.guidance.weight * (raster.color * gradient).sum()
             loss = score.loss

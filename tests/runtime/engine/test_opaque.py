@@ -9,7 +9,15 @@ import torch
 from interactive3d.dsl.operations import Box, Drag, DragMode, Edit, Operation, Repair, ShapePart
 from interactive3d.dsl.program import GuidanceChoice, InitShape, Program
 from interactive3d.dsl.values import Sphere
-from interactive3d.runtime.engine.opaque import COVERED, SEEN, TURNING, half_transparent, opaque_share, without_thinning
+from interactive3d.runtime.engine.opaque import (
+    COVERED,
+    SEEN,
+    TURNING,
+    half_transparent,
+    left_out_share,
+    opaque_share,
+    without_thinning,
+)
 from interactive3d.runtime.engine.session import Session
 from interactive3d.runtime.engine.start import begin
 from interactive3d.runtime.engine.state import RunState
@@ -42,6 +50,13 @@ def test_it_comes_in_while_the_object_has_its_shape() -> None:
     shares = [opaque_share(step, 100) for step in (0, 20, 35, 50, 100)]
     assert shares == pytest.approx([0, 0, 0.5, 1, 1])
     assert opaque_share(0, 0) == 0
+
+
+def test_what_is_left_out_comes_in_with_the_weight() -> None:
+    assert left_out_share(0.0, 1.0, False) == 0.0
+    assert left_out_share(0.25, 1.0, False) == pytest.approx(0.5)
+    assert left_out_share(0.5, 0.6, False) == left_out_share(5.0, 0.6, False) == 0.6
+    assert left_out_share(0.5, 0.6, True) == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize("clean", [SOMETHING, None], ids=["shown", "unknown"])
