@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt32
+from jaxtyping import Bool, Float, Shaped, UInt32
 from torch import Tensor
 
 from interactive3d.runtime.scene.camera import Camera
@@ -112,10 +112,14 @@ def pack_on_device(model: GaussianModel) -> Float[Tensor, "n 16"]:
     return torch.where(packed.isfinite().all(dim=1, keepdim=True), packed, 0.0)
 
 
-def to_host(packed: Float[Tensor, "n 16"], pinned: bool = True) -> Float[np.ndarray, "n 16"]:
-    """Through page-locked memory, which the graphics card writes by itself; ``make test-gpu`` measures both ways."""
-    there = torch.empty(packed.shape, dtype=packed.dtype, pin_memory=pinned and packed.is_cuda)
-    return there.copy_(packed).numpy()
+def to_host(there: Shaped[Tensor, "*s"], pinned: bool = True) -> Shaped[np.ndarray, "*s"]:
+    """Through page-locked memory, which the graphics card writes by itself; ``make test-gpu`` measures both ways. What lies on the host
+    already is shared with it.
+    """
+    if not there.is_cuda:
+        return there.numpy()
+    here = torch.empty(there.shape, dtype=there.dtype, pin_memory=pinned)
+    return here.copy_(there).numpy()
 
 
 def flags(

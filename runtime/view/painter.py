@@ -1,7 +1,8 @@
 """Pictures of a state for the window, made beside it.
 
 Where OpenGL runs on a graphics card the shader draws, in the window's thread, and this only packs and sorts. On a software renderer the
-optimizer's own rasterizer is some five times quicker than the shader, and it can work beside the window: there it paints.
+optimizer's own rasterizer is some five times quicker than the shader, and it can work beside the window: there it paints. It paints, too, on
+cards that are made for computing, where it is quicker than their OpenGL (`engines`): in a stream of its own, and one copy brings the picture.
 """
 
 from collections.abc import Callable
@@ -18,10 +19,12 @@ from interactive3d.runtime.field import HashGridField
 from interactive3d.runtime.field.rendering import VIEW_STOP, camera_rays
 from interactive3d.runtime.scene.camera import Camera
 from interactive3d.runtime.scene.gaussians import GaussianModel
+from interactive3d.runtime.scene.render import carried
 from interactive3d.runtime.scene.transforms import transform_rows
 from interactive3d.runtime.view.meshes import Mesh
-from interactive3d.runtime.view.packing import depth_order, flags, pack
+from interactive3d.runtime.view.packing import depth_order, flags, pack, to_host
 from interactive3d.runtime.view.splats import TINT
+from interactive3d.runtime.view.streams import OwnStream
 
 DOT_SCALE = 0.004
 PREVIEW_SECONDS = 0.022
@@ -41,7 +44,7 @@ BLOBS_PER_PIXEL, FIELD_PER_PIXEL = 6e-8, 1e-5
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 """All of a picture."""
 
-BAND_RAYS = 1 << 14
+BAND_RAYS, BAND_RAYS_ON_CARD = 1 << 14, 1 << 18
 """Rays of a field's picture between two looks at whether it is still wanted."""
 
 
@@ -60,7 +63,8 @@ class Look:
 class PaintJob:
     """A picture that is wanted. ``share`` is the side of the picture made, as a share of the side wanted.
 
-    A ``preview`` follows a gesture, and is finished whatever is asked meanwhile, or a quick hand would never see one.
+    A ``preview`` follows a gesture, and is finished whatever is asked meanwhile, or a quick hand would never see one. Where the model is
+    ``finished`` no graphics card is still working at its columns.
     """
 
     key: tuple
@@ -71,8 +75,14 @@ class PaintJob:
     look: Look
     share: float = 1.0
     preview: bool = False
+    finished: bool = False
     field: HashGridField | None = None
     mesh: Mesh | None = None
+
+    @property
+    def on_card(self) -> bool:
+        """Whether the rasterizer paints its blobs on a graphics card."""
+        return self.field is None and self.model.device.type == "cuda"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +130,7 @@ class Overtaken(Exception):
 
 
 @torch.no_grad()
-def paint(job: PaintJob, overtaken: Callable[[], bool] = lambda: False) -> Painted:
+def paint(job: PaintJob, overtaken: Callable[[], bool] = lambda: False, stream: OwnStream | None = None) -> Painted:
     """The picture by the rasterizer of the optimizer, or by its volume renderer where the object has become a field.
 
     Raises:
@@ -128,35 +138,46 @@ def paint(job: PaintJob, overtaken: Callable[[], bool] = lambda: False) -> Paint
     """
     width = max(8, round(job.width * job.share))
     height = max(8, round(job.height * job.share))
-    if job.field is not None:
-        return _painted(job, _field_picture(job.field, job.camera, width, height, overtaken))
-    mean, scale, rotation, color, opacity = _shown(job.model, job.look)
-    device = job.model.device
-    view = job.camera.view_matrix()[None].to(device)
-    lens = job.camera.intrinsics(width, height)[None].to(device)
-    raster = rasterize(mean, scale, rotation, color, opacity, view, lens, width, height)
-    return _painted(job, _bytes(raster.color[0], raster.alpha[0]))
+    device = job.model.device if job.field is None else job.field.device
+    with (OwnStream() if stream is None else stream).on(device, finished=job.finished):
+        if job.field is not None:
+            picture = _field_picture(job.field, job.camera, width, height, overtaken)
+        else:
+            picture = _blobs_picture(job.model, job.look, job.camera, width, height)
+        return _painted(job, picture)
 
 
-def _painted(job: PaintJob, picture: UInt8[np.ndarray, "h w 4"]) -> Painted:
+def _painted(job: PaintJob, picture: UInt8[Tensor, "h w 4"]) -> Painted:
     """A picture that knows where there is something: mostly an object in the middle of much that is empty."""
     height, width = picture.shape[:2]
-    columns = np.flatnonzero(picture[..., 3].any(axis=0))
-    rows = np.flatnonzero(picture[..., 3].any(axis=1))
-    if not len(columns):
-        return Painted(job=job, picture=picture, box=(0.0, 0.0, 0.0, 0.0))
-    left, right = int(columns[0]) / width, int(columns[-1] + 1) / width
-    top, bottom = int(rows[0]) / height, int(rows[-1] + 1) / height
-    return Painted(job=job, picture=picture, box=(left, top, right, bottom))
+    seen = picture[..., 3] > 0
+    # In one piece: the processor waits for a graphics card once.
+    told = to_host(torch.cat([picture.flatten(), seen.any(dim=0), seen.any(dim=1)]))
+    columns = np.flatnonzero(told[picture.numel() :][:width])
+    rows = np.flatnonzero(told[picture.numel() + width :])
+    box = (0.0, 0.0, 0.0, 0.0)
+    if len(columns):
+        left, right = int(columns[0]) / width, int(columns[-1] + 1) / width
+        top, bottom = int(rows[0]) / height, int(rows[-1] + 1) / height
+        box = (left, top, right, bottom)
+    return Painted(job=job, picture=told[: picture.numel()].reshape(height, width, 4), box=box)
+
+
+def _blobs_picture(model: GaussianModel, look: Look, camera: Camera, width: int, height: int) -> UInt8[Tensor, "h w 4"]:
+    mean, scale, rotation, color, opacity = _shown(model, look)
+    view = carried(camera.view_matrix()[None], model.device)
+    lens = carried(camera.intrinsics(width, height)[None], model.device)
+    raster = rasterize(mean, scale, rotation, color, opacity, view, lens, width, height)
+    return _bytes(raster.color[0], raster.alpha[0])
 
 
 def _field_picture(
     field: HashGridField, camera: Camera, width: int, height: int, overtaken: Callable[[], bool]
-) -> UInt8[np.ndarray, "h w 4"]:
+) -> UInt8[Tensor, "h w 4"]:
     """Band by band, so that a hand that takes hold again never waits for a whole picture."""
     origins, directions = camera_rays([camera], width, height, field.device)
     occupancy, base, regions = field.occupancy(), field.base_grid(), field.region_grids()
-    rows = max(1, BAND_RAYS // width)
+    rows = max(1, (BAND_RAYS_ON_CARD if field.device.type == "cuda" else BAND_RAYS) // width)
     bands = []
     for first in range(0, height, rows):
         if overtaken():
@@ -172,38 +193,49 @@ def _field_picture(
             stop=VIEW_STOP,
         )
         bands.append(_bytes(seen.color.reshape(-1, width, 3), seen.alpha.reshape(-1, width)))
-    return np.concatenate(bands)
+    return torch.cat(bands)
 
 
-def _bytes(color: Float[Tensor, "h w 3"], alpha: Float[Tensor, "h w"]) -> UInt8[np.ndarray, "h w 4"]:
+def _bytes(color: Float[Tensor, "h w 3"], alpha: Float[Tensor, "h w"]) -> UInt8[Tensor, "h w 4"]:
     picture = torch.cat([color, alpha[..., None]], dim=-1)
-    return (picture.clamp(0, 1) * 255 + 0.5).byte().cpu().numpy()
+    return (picture.clamp(0, 1) * 255 + 0.5).byte()
 
 
 def _shown(model: GaussianModel, look: Look) -> tuple[Tensor, ...]:
     """Columns with the selection tinted and moved, hidden blobs gone."""
-    mask = None if look.selected is None else torch.from_numpy(look.selected).to(model.device)
+    mask = None if look.selected is None else carried(torch.from_numpy(look.selected), model.device)
     if mask is not None and look.moved is not None and bool(mask.any()):
         turn = torch.from_numpy(np.ascontiguousarray(look.moved[:3, :3]))
         model = transform_rows(model, mask, linear=turn, offset=tuple(look.moved[:3, 3]))
     scale, color, opacity = model.scale, model.color, model.opacity
     if mask is not None:
-        tint = torch.tensor(look.tint, device=model.device)
+        tint = carried(torch.tensor(look.tint), model.device)
         color = torch.where(mask[:, None], color + (tint[:3] - color) * tint[3], color)
     if look.dots:
         scale = torch.full_like(scale, DOT_SCALE)
         opacity = torch.ones_like(opacity)
     if look.hidden is not None:
-        opacity = torch.where(torch.from_numpy(look.hidden).to(model.device), torch.zeros_like(opacity), opacity)
+        opacity = torch.where(carried(torch.from_numpy(look.hidden), model.device), torch.zeros_like(opacity), opacity)
     return model.mean, scale, model.columns["rotation"], color, opacity
 
 
 class Pace:
-    """How large a picture may be so that it is there in time, learned from the pictures made so far."""
+    """How large a picture may be so that it is there in time, learned from the pictures made so far.
 
-    def __init__(self, per_pixel: float = BLOBS_PER_PIXEL) -> None:
+    ``smallest`` is the least share of a picture's side; 1 where a smaller picture is hardly quicker, as of blobs on a graphics card.
+    """
+
+    def __init__(self, per_pixel: float = BLOBS_PER_PIXEL, smallest: float = SMALLEST_SHARE) -> None:
         self._base = 0.004
         self._per_pixel = per_pixel
+        self._smallest = smallest
+
+    @classmethod
+    def of(cls, job: PaintJob) -> "Pace":
+        """For pictures like one of which nothing is known yet."""
+        if job.field is not None:
+            return cls(FIELD_PER_PIXEL)
+        return cls(smallest=1.0) if job.on_card else cls()
 
     def learn(self, pixels: int, seconds: float) -> None:
         """A picture of so many pixels took so long."""
@@ -225,5 +257,5 @@ class Pace:
         """The same job, small enough to follow a gesture."""
         room = max(seconds - self._base, 1e-4)
         whole = self._per_pixel * job.width * job.height
-        share = min(1.0, max(SMALLEST_SHARE, (room / max(whole, 1e-9)) ** 0.5))
+        share = min(1.0, max(self._smallest, (room / max(whole, 1e-9)) ** 0.5))
         return replace(job, share=round(share, 2), preview=True)

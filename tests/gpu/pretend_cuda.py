@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ from torch.utils._python_dispatch import return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from interactive3d.kernels import _library, hash_grid, splat_raster
+from interactive3d.runtime.view.latest import Latest
 
 CUDA = torch.device("cuda", 0)
 CPU = torch.device("cpu")
@@ -130,6 +132,12 @@ class PretendCuda(TorchFunctionMode):
         # Parameters are exchanged when their module moves, for a pretended tensor has no memory that could be written into.
         self._restore = contextlib.ExitStack()
         self._restore.enter_context(_inference_is_no_grad())
+        for name, stands_in in (
+            ("Stream", PretendStream),
+            ("stream", _using),
+            ("default_stream", lambda device=None: DEFAULT_STREAM),
+        ):
+            self._restore.enter_context(mock.patch.object(torch.cuda, name, stands_in))
         self._overwrote = torch.__future__.get_overwrite_module_params_on_conversion()
         torch.__future__.set_overwrite_module_params_on_conversion(True)
         return super().__enter__()
@@ -179,6 +187,46 @@ class PretendCuda(TorchFunctionMode):
             wants_gradient = found.requires_grad and found.is_leaf
             moved = _Move.apply(found.detach() if wants_gradient else found, to_cuda)
         return moved.requires_grad_() if wants_gradient else moved
+
+
+class PretendStream:
+    """A stream: nothing runs in it, for everything has been done when it was asked. ``waits_for`` are the streams it was told to wait for."""
+
+    def __init__(self, device: Any = None, priority: int = 0) -> None:
+        self.device, self.priority = torch.device(device), priority
+        self.waits_for: list[Any] = []
+        streams.append(self)
+
+    def wait_stream(self, other: Any) -> None:
+        self.waits_for.append(other)
+
+    def synchronize(self) -> None:
+        _wait("all of a stream")
+
+
+streams: list[PretendStream] = []
+"""Those that were made, the default one not among them."""
+DEFAULT_STREAM = "the default stream"
+in_use: list[PretendStream] = []
+
+
+@contextlib.contextmanager
+def _using(stream: PretendStream) -> Iterator[None]:
+    in_use.append(stream)
+    try:
+        yield
+    finally:
+        in_use.pop()
+
+
+class AtOnce(Latest):
+    """Does its work in the caller's thread: the pretence ends where another one begins."""
+
+    def request(self, job: Any) -> None:
+        try:
+            self._result = self.work(job)
+        except Exception as problem:
+            self._error = problem
 
 
 _active: list[PretendCuda] = []

@@ -24,7 +24,8 @@ from interactive3d.runtime.scene.camera import Camera
 from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.settings import Settings
 from interactive3d.runtime.view.packing import pack, pack_on_device, to_host
-from tests.gpu.pretend_cuda import PretendCuda, PretendTensor, Wait, on_cuda, pretended_kernels
+from tests.gpu import pretend_cuda
+from tests.gpu.pretend_cuda import DEFAULT_STREAM, PretendCuda, PretendTensor, Wait, on_cuda, pretended_kernels
 from tests.gpu.scripts import FIELD, SPLATS
 from tests.kernels import field_cases as cases
 from tests.kernels.splat_cases import random_scene
@@ -341,3 +342,58 @@ def test_what_the_window_takes(card: PretendCuda, make_ball: Callable[..., Gauss
     assert [wait.what for wait in card.waits] == ["copied to the processor"]
     assert np.allclose(packed, expected, atol=1e-6)
     assert np.array_equal(packed, to_host(pack_on_device(ball), pinned=False))
+
+
+LOOKS = {
+    "plain": {},
+    "tinted and hidden": {"selected": True, "hidden": True},
+    "moved": {"selected": True, "moved": True},
+    "dots": {"dots": True},
+}
+
+
+@pytest.mark.parametrize("name", list(LOOKS))
+def test_the_painters_picture(name: str, card: PretendCuda, make_ball: Callable[..., GaussianModel]) -> None:
+    """Eight bits are made of it on the card, and it comes in one piece, in a stream that is the painter's own."""
+    painter = pytest.importorskip("interactive3d.runtime.view.painter")
+    from interactive3d.runtime.view.streams import OwnStream
+
+    ball, wanted = make_ball(), dict(LOOKS[name])
+    for mask in ("selected", "hidden"):
+        if mask in wanted:
+            wanted[mask] = ball.mean.numpy()[:, int(mask == "hidden")] > 0.1
+    if "moved" in wanted:
+        wanted["moved"] = np.diag([1.0, 1.2, 1.0, 1.0])
+    look = painter.Look(**wanted)
+    fixed = {"key": (1,), "camera": Camera.orbit(20.0, 10.0), "width": 61, "height": 40, "look": look}
+    expected = painter.paint(painter.PaintJob(model=ball, **fixed))
+    there = ball.to("cuda")
+    job = painter.PaintJob(model=there, finished=True, **fixed)
+    pretend_cuda.streams.clear()
+    card.waits.clear()
+    stream = OwnStream()
+    done = painter.paint(job, stream=stream)
+    waits = [wait.what for wait in card.waits]
+    assert np.array_equal(done.picture, expected.picture) and done.picture[..., 3].any() and done.box == expected.box
+    assert waits.count("copied to the processor") == 1 and waits[-1] == "all of a stream"
+    if name != "moved":  # whose geometry asks whether it is done
+        assert [what for what in waits if what != "splat_raster_forward"] == waits[-2:]
+    painter.paint(job, stream=stream)
+    (own,) = pretend_cuda.streams
+    assert own.priority < 0 and own.waits_for == []
+    painter.paint(painter.PaintJob(model=there, **fixed), stream=stream)
+    assert own.waits_for == [DEFAULT_STREAM]
+
+
+def test_the_painters_work_runs_in_its_stream(card: PretendCuda, make_ball: Callable[..., GaussianModel]) -> None:
+    painter = pytest.importorskip("interactive3d.runtime.view.painter")
+    used = []
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("rasterize", "to_host"):
+            work = getattr(painter, name)
+            patched.setattr(painter, name, lambda *a, work=work: (used.append(len(pretend_cuda.in_use)), work(*a))[1])
+        there = make_ball().to("cuda")
+        painter.paint(
+            painter.PaintJob(key=(1,), model=there, camera=Camera.orbit(0, 0), width=40, height=40, look=painter.Look())
+        )
+    assert used == [1, 1] and not pretend_cuda.in_use
