@@ -4,7 +4,6 @@ It never waits: what is not ready yet is shown as it was last, and a gesture is 
 whole one when the hand rests.
 """
 
-import math
 import time
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -16,39 +15,15 @@ from jaxtyping import UInt8
 from interactive3d.runtime.field import HashGridField
 from interactive3d.runtime.scene.camera import Camera
 from interactive3d.runtime.scene.gaussians import GaussianModel
-from interactive3d.runtime.view.latest import Latest
+from interactive3d.runtime.view.engines import Engine, EngineChoice, Trial
+from interactive3d.runtime.view.layer import Layer
 from interactive3d.runtime.view.lines import LineBatch, LineRenderer
-from interactive3d.runtime.view.meshes import Mesh, MeshRenderer
+from interactive3d.runtime.view.meshes import Mesh
 from interactive3d.runtime.view.orbit import Projection
-from interactive3d.runtime.view.painter import (
-    FIELD_PER_PIXEL,
-    PREVIEW_BESIDE_RUN_SECONDS,
-    PREVIEW_SECONDS,
-    WHOLE,
-    Look,
-    Overtaken,
-    Pace,
-    Painted,
-    PaintJob,
-    Sorted,
-    Sorter,
-    paint,
-)
+from interactive3d.runtime.view.painter import Look, PaintJob
 from interactive3d.runtime.view.programs import Programs, set_uniforms
-from interactive3d.runtime.view.splats import SplatRenderer
 
 SOFTWARE = ("llvmpipe", "softpipe", "swrast", "SwiftShader", "Software")
-DOT_PIXELS = 2.5
-
-REST_FACTOR = 4.0
-"""After a picture of a new state the painter rests this many times as long as it worked, so that the optimizer keeps its cores."""
-
-
-class Engine(Enum):
-    """Who draws the blobs."""
-
-    OPENGL = "OpenGL"
-    RASTERIZER = "rasterizer"
 
 
 class Backdrop(Enum):
@@ -64,7 +39,8 @@ class Backdrop(Enum):
 @dataclass(frozen=True, kw_only=True)
 class Frame:
     """What is to be seen. ``look_key`` changes whenever ``look`` does; ``moving`` while a gesture goes on; ``following`` while the
-    optimizer makes one state after another, of which not every one needs a picture.
+    optimizer makes one state after another, of which not every one needs a picture; ``finished`` where the model's columns, or the field's,
+    have been read already, so that no graphics card is still working at them.
     """
 
     model: GaussianModel
@@ -80,6 +56,7 @@ class Frame:
     backdrop: Backdrop = Backdrop.DARK
     moving: bool = False
     following: bool = False
+    finished: bool = False
     field: HashGridField | None = None
     mesh: Mesh | None = None
     other: GaussianModel | None = None
@@ -102,175 +79,6 @@ class Frame:
         )
 
 
-class _Layer:
-    """The picture of one model: by whichever engine, refreshed beside the window."""
-
-    def __init__(self, context: moderngl.Context, programs: Programs, engine: Engine) -> None:
-        self.context = context
-        self.engine = engine
-        self.key: tuple | None = None
-        self.share = 0.0
-        self._box = WHOLE
-        self.texture = context.texture((8, 8), 4, bytes(8 * 8 * 4))
-        self.frame: moderngl.Framebuffer | None = None
-        self.pace = Pace()
-        self.splats = SplatRenderer(context, programs)
-        self.meshes = MeshRenderer(context, programs)
-        self.painter: Latest[PaintJob, Painted | None] = Latest(self._paint, "painter")
-        self.sorter: Latest[PaintJob, Sorted] = Latest(Sorter(), "sorter")
-        self._asked: tuple | None = None
-        self._sorted_for: tuple | None = None
-        self._rest_until = 0.0
-        self.shown_camera: Camera | None = None
-        self._job: PaintJob | None = None
-        self._draw = False
-        self._painted_field = False
-        self._wanted: tuple | None = None
-        self._following = False
-
-    def refresh(self, job: PaintJob, frame: Frame, generation: int) -> bool:
-        """Bring the texture nearer to the job; True when it has changed."""
-        self._wanted, self._following = job.key, frame.following
-        if job.mesh is not None:
-            return self._refresh_mesh(job, generation)
-        if self.engine is Engine.RASTERIZER or job.field is not None:
-            if self._painted_field is not (job.field is not None):
-                self._painted_field = job.field is not None
-                self.pace = Pace(FIELD_PER_PIXEL) if self._painted_field else Pace()
-            return self._refresh_painted(job, frame.moving)
-        return self._refresh_drawn(replace(job, key=(*job.key, generation)))
-
-    def _paint(self, job: PaintJob) -> Painted | None:
-        """In the painter's thread; None where the job was overtaken."""
-        try:
-            return paint(job, lambda: not job.preview and self.painter.overtaken)
-        except Overtaken:
-            return None
-
-    def _refresh_painted(self, job: PaintJob, moving: bool) -> bool:
-        done = self.painter.take()
-        if done is not None:
-            self._take(done)
-        self._want(job, moving)
-        return done is not None
-
-    def _take(self, done: Painted) -> None:
-        height, width = done.picture.shape[:2]
-        self.pace.learn(width * height, self.painter.seconds)
-        self._fit((width, height), "f1")
-        self.texture.write(np.ascontiguousarray(done.picture))
-        self.key, self.share, self.shown_camera = done.job.key, done.job.share, done.job.camera
-        self._job, self._box = done.job, done.box
-        self._rest_until = time.perf_counter() + REST_FACTOR * self.painter.seconds
-
-    def _want(self, job: PaintJob, moving: bool) -> None:
-        """Ask for the picture that is wanted next, if any is."""
-        same_view = self.key is not None and self.key[1:] == job.key[1:]
-        if same_view and self.key != job.key and self._following:
-            # Only the optimizer moved on: a picture that is half sharp is made whole first, and then there is no hurry.
-            if self.share < 1.0 and self._job is not None:
-                job = replace(self._job, share=1.0, preview=False)
-            elif time.perf_counter() < self._rest_until or not self.painter.idle:
-                return
-        if self.key == job.key and self.share >= 1.0:
-            return
-        if moving:
-            beside = self._following and not self._painted_field
-            wanted = self.pace.preview(job, PREVIEW_BESIDE_RUN_SECONDS if beside else PREVIEW_SECONDS)
-            if self.key == job.key and self.share >= wanted.share:
-                return
-        else:
-            wanted = self.pace.next(job, self.share if self.key == job.key else 0.0)
-        asked = (wanted.key, wanted.share)
-        if not self.painter.idle and self._asked == asked:
-            return
-        self._asked = asked
-        self.painter.request(wanted)
-
-    def _refresh_mesh(self, job: PaintJob, generation: int) -> bool:
-        assert job.mesh is not None
-        key = (*job.key, generation)
-        if self.key == key:
-            return False
-        self._fit((job.width, job.height), "f1")
-        assert self.frame is not None
-        self.meshes.draw(job.mesh, job.camera, self.frame)
-        self.key, self.share, self.shown_camera = key, 1.0, job.camera
-        self._box = WHOLE
-        return True
-
-    def _refresh_drawn(self, job: PaintJob) -> bool:
-        done = self.sorter.take()
-        if done is not None:
-            self.splats.upload(done.packed, done.flags)
-            self.splats.set_order(done.order)
-            self._draw = True
-        sorting = (job.key[0], job.camera, job.key[4])
-        if self._sorted_for != sorting:
-            self._sorted_for = sorting
-            self.sorter.request(job)
-        if self.key == job.key and not self._draw:
-            return False
-        # Until the new order is there the old one serves: a camera moves little in one frame.
-        size = (job.width, job.height)
-        self._fit(size, "f2")
-        assert self.frame is not None
-        self.frame.use()
-        self.frame.clear(0.0, 0.0, 0.0, 0.0)
-        dots = DOT_PIXELS if job.look.dots else 0.0
-        self.splats.draw(job.camera, size, moved=job.look.moved, tint=job.look.tint, dot_radius=dots)
-        self.key, self.share, self._draw, self._box = job.key, 1.0, False, WHOLE
-        self.shown_camera = job.camera
-        return True
-
-    def covers(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
-        """Left, top, right and bottom of what the picture covers when it is drawn over ``size`` pixels; the rest of it is empty."""
-        left, top, right, bottom = self._box
-        # A picture that is enlarged runs over its rim by less than one of its own pixels.
-        wide, high = size[0] / self.texture.width, size[1] / self.texture.height
-        return (
-            max(0, math.floor(left * size[0] - wide)),
-            max(0, math.floor(top * size[1] - high)),
-            min(size[0], math.ceil(right * size[0] + wide)),
-            min(size[1], math.ceil(bottom * size[1] + high)),
-        )
-
-    def _fit(self, size: tuple[int, int], dtype: str) -> None:
-        if self.texture.size != size or self.texture.dtype != dtype:
-            self.texture.release()
-            self.texture = self.context.texture(size, 4, dtype=dtype)
-            self.texture.filter = (moderngl.LINEAR, moderngl.LINEAR)
-            self.texture.repeat_x = self.texture.repeat_y = False
-            if self.frame is not None:
-                self.frame.release()
-            self.frame = self.context.framebuffer([self.texture])
-
-    @property
-    def has_news(self) -> bool:
-        """Whether something has been made that is not shown yet."""
-        return self.painter.ready or self.sorter.ready
-
-    @property
-    def thread_ids(self) -> list[int]:
-        """Of the threads beside the window."""
-        return [self.painter.thread_id, self.sorter.thread_id]
-
-    @property
-    def settled(self) -> bool:
-        """Whether what is wanted is shown, whole; while the optimizer runs, whether some whole picture is."""
-        shown = self.key is not None and self._wanted is not None and self.key[: len(self._wanted)] == self._wanted
-        return self.idle and self.share >= 1.0 and (shown or self._following)
-
-    @property
-    def idle(self) -> bool:
-        """Whether the newest job asked for has been done."""
-        return self.painter.idle and self.sorter.idle
-
-    def close(self) -> None:
-        self.painter.close()
-        self.sorter.close()
-
-
 class Viewport:
     """See the module's docstring. All methods are for the thread that owns the OpenGL context."""
 
@@ -278,11 +86,12 @@ class Viewport:
         self.context = context
         self.renderer = str(context.info["GL_RENDERER"])
         self.software = any(name.lower() in self.renderer.lower() for name in SOFTWARE)
-        self.engine = engine or (Engine.RASTERIZER if self.software else Engine.OPENGL)
+        self.choice = EngineChoice(engine, self.software)
+        self.engine = self.choice.engine()
         self.programs = Programs(context)
         self.lines = LineRenderer(context, self.programs)
-        self._layer = _Layer(context, self.programs, self.engine)
-        self._other: _Layer | None = None
+        self._layer = Layer(context, self.programs, self.choice, measured=True)
+        self._other: Layer | None = None
         self._target: moderngl.Framebuffer | None = None
         self._texture: moderngl.Texture | None = None
         self._ground: moderngl.Framebuffer | None = None
@@ -291,14 +100,22 @@ class Viewport:
         self._composed: tuple | None = None
         self._shaders_checked = 0.0
         self._compared = False
+        self._model: GaussianModel | None = None
 
-    def set_engine(self, engine: Engine) -> None:
-        """Let another engine draw."""
-        if engine is not self.engine:
-            self.close()
-            self.engine = engine
-            self._layer = _Layer(self.context, self.programs, engine)
-            self._other = None
+    def set_engine(self, engine: Engine | None) -> None:
+        """Let an engine draw; None for whichever is quicker."""
+        self.choice.choose(engine)
+        self.engine = self.choice.engine(self._model)
+
+    @property
+    def drawn(self) -> str:
+        """Who draws the blobs, and why."""
+        return f"{self.engine.value} ({self.choice.why})"
+
+    @property
+    def choosing(self) -> bool:
+        """Whether the engines are being timed."""
+        return self.choice.trial is not Trial.NOTHING
 
     @property
     def carried(self) -> str | None:
@@ -338,19 +155,24 @@ class Viewport:
             width=frame.width,
             height=frame.height,
             look=frame.look,
+            finished=frame.finished,
             field=frame.field,
             mesh=frame.mesh,
         )
-        changed = self._layer.refresh(job, frame, generation)
+        manner = {"moving": frame.moving, "following": frame.following}
+        changed = self._layer.refresh(job, generation, **manner)
+        self._model, self.engine = frame.model, self.choice.engine(frame.model)
         self._compared = frame.other is not None and frame.split > 0.0
         if frame.other is not None and self._compared:
             if self._other is None:
-                self._other = _Layer(self.context, self.programs, self.engine)
+                self._other = Layer(self.context, self.programs, self.choice)
             shown = frame.other_field if frame.other_field is not None else frame.other
             key = (id(shown), *frame.blobs_key()[1:4], "other")
             look = Look(dots=frame.look.dots)
-            plain = replace(job, key=key, model=frame.other, field=frame.other_field, mesh=None, look=look)
-            changed |= self._other.refresh(plain, frame, generation)
+            left = replace(
+                job, key=key, look=look, model=frame.other, field=frame.other_field, mesh=None, finished=False
+            )
+            changed |= self._other.refresh(left, generation, **manner)
         size = (frame.width, frame.height)
         composed = (size, frame.camera, frame.overlay_key, frame.backdrop, frame.split, frame.other is None, generation)
         if changed or composed != self._composed or self._texture is None:

@@ -20,9 +20,7 @@ from interactive3d.kernels.field_network import SCENE_BOX, GridBatch, field_netw
 from interactive3d.kernels.hash_grid import KERNEL as field_kernel
 from interactive3d.kernels.hash_grid import GridLayout
 from interactive3d.kernels.splat_raster import use_implementation
-from interactive3d.runtime.scene.gaussians import GaussianModel
 from interactive3d.runtime.settings import Settings
-from interactive3d.runtime.view.packing import pack, pack_on_device, to_host
 from tests.gpu import scripts
 from tests.gpu.conftest import table
 from tests.kernels.splat_cases import Scene, random_scene
@@ -36,9 +34,6 @@ OUTSIDE = 0.15
 CUDA_32 = 1e-4
 """Relative; sums over tiles are atomic additions in any order."""
 ON_CARD = "cuda"
-A_FRAME = 1000 / 60
-"""Milliseconds."""
-FRAMES = 240
 
 
 def _wait() -> None:
@@ -315,105 +310,3 @@ def test_encoding_against_tinycudann_in_time(row: Row) -> None:
     theirs = encoding_seconds(ON_CARD, 1 << 20, layout, 20)
     row("encoding and network, our CUDA against tinycudann's encoding: time", f"{ours / theirs:.2f} times", "1.5 times")
     assert ours / theirs < 1.5
-
-
-# -- the window --------------------------------------------------------------------------------------------------------
-
-
-def opengl(row: Row, what: str, bar: str) -> Any:
-    """OpenGL without a display; where there is none the row says so, and the test is skipped."""
-    import moderngl
-
-    try:
-        return moderngl.create_context(standalone=True, backend="egl")
-    except Exception as error:
-        row(what, f"no OpenGL here: {str(error)[:100]}", bar)
-        pytest.skip(f"no OpenGL here: {error}")
-
-
-def many_blobs(count: int, device: str) -> GaussianModel:
-    generator = torch.Generator().manual_seed(0)
-    columns = {
-        "mean": torch.randn(count, 3, generator=generator),
-        "log_scale": torch.full((count, 3), -5.0),
-        "rotation": torch.randn(count, 4, generator=generator),
-        "color": torch.rand(count, 3, generator=generator),
-        "logit_opacity": torch.zeros(count),
-    }
-    return GaussianModel.create(**{name: column.to(device) for name, column in columns.items()})
-
-
-@pytest.mark.gpu
-@needs_gpu
-def test_the_way_of_the_blobs_to_the_window(row: Row) -> None:
-    """A million blobs from the device to where OpenGL takes them: packed by the processor, or there and carried once."""
-    packed = pack_on_device(many_blobs(1_000_000, ON_CARD))
-    times = {}
-    for name, pinned in (("pageable", False), ("page-locked", True)):
-        times[name] = seconds_of(lambda pinned=pinned: to_host(packed, pinned), 10)  # type: ignore[misc]
-        row(f"a million packed blobs to the host, {name}", f"{1000 * times[name]:.1f} ms", "noted")
-    assert times["page-locked"] < 2 * times["pageable"]
-
-
-@pytest.mark.gpu
-@needs_gpu
-def test_the_two_ways_of_the_blobs_into_opengl(row: Row) -> None:
-    """A million blobs into OpenGL's texture: from CUDA on the card, or through page-locked memory. The window chooses in the same way."""
-    pytest.importorskip("moderngl", reason="moderngl is not installed")
-    import numpy as np
-
-    from interactive3d.runtime.view.programs import Programs
-    from interactive3d.runtime.view.splats import SplatRenderer
-
-    context = opengl(row, "a million blobs into OpenGL", "the quicker way")
-    blobs = many_blobs(1_000_000, ON_CARD)
-    whole = seconds_of(lambda: pack(blobs), 3)
-    packed = pack(blobs)
-    renderer = SplatRenderer(context, Programs(context))
-    renderer.upload(packed, np.zeros(len(packed), np.float32))
-    row("a million blobs packed and on the host", f"{1000 * whole:.1f} ms", "noted")
-    row(f"and into OpenGL ({context.info['GL_RENDERER']})", f"quicker {renderer.carried}", "the quicker way")
-    shown = np.frombuffer(renderer._blobs.read(), np.float32).reshape(-1, 16)[: len(packed)]  # type: ignore[union-attr]
-    assert np.allclose(shown, packed, atol=1e-6)
-    renderer.release()
-    context.release()
-
-
-@pytest.mark.gpu
-@needs_gpu
-def test_a_frame_of_the_window_with_a_million_blobs(row: Row) -> None:
-    """The object turns under a hand while the optimizer makes eight states a second: what the window's thread draws in a frame.
-
-    Without a display, so that it can be measured where there is none; ImGui's panels come on top (`python benchmarks/window.py --gpu`).
-    """
-    pytest.importorskip("moderngl", reason="moderngl is not installed")
-    from interactive3d.runtime.scene.camera import Camera
-    from interactive3d.runtime.view.viewport import Engine, Frame, Viewport
-
-    context = opengl(row, "a frame with a million blobs", "16.7 ms")
-    blobs = many_blobs(1_000_000, ON_CARD)
-    states = [blobs.with_columns({"mean": size * blobs.mean}) for size in (0.24, 0.25)]
-    viewport = Viewport(context, Engine.OPENGL)
-    frames = []
-    for number in range(FRAMES):
-        camera = Camera.orbit(1.5 * number, 15.0)
-        state = states[number // 8 % 2]
-        started = time.perf_counter()
-        viewport.show(Frame(model=state, camera=camera, width=1280, height=720, moving=True, following=True))
-        context.finish()
-        frames.append(1000 * (time.perf_counter() - started))
-        time.sleep(max(0.0, (A_FRAME - frames[-1]) / 1000))
-    shown, carried = viewport.shown_camera, viewport.carried
-    viewport.close()
-    _, *steady = sorted(frames[FRAMES // 4 :])
-    median, worst = steady[len(steady) // 2], steady[int(0.99 * len(steady))]
-    row(
-        "a frame with a million blobs, 1280 x 720",
-        f"{median:.1f} ms, 99th percentile {worst:.1f} ms",
-        "16.7 ms (60 fps)",
-    )
-    row("drawn by", f"{context.info['GL_RENDERER']}, blobs {carried}", "")
-    context.release()
-    assert shown is not None
-    if not viewport.software:
-        assert median < A_FRAME

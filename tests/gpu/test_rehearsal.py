@@ -10,13 +10,12 @@ import pytest
 import torch
 
 from interactive3d.kernels import _library, gsplat_backend, splat_raster, tinycudann_backend
-from interactive3d.runtime.view.latest import Latest
-from tests.gpu import main_job, test_main_job
+from tests.gpu import main_job, test_main_job, test_window_frames
 from tests.gpu.conftest import table
-from tests.gpu.pretend_cuda import PretendCuda, pretended_kernels
+from tests.gpu.pretend_cuda import AtOnce, PretendCuda, pretended_kernels
 from tests.kernels import test_field_cuda, test_splat_raster_cuda
 
-MODULES: tuple[ModuleType, ...] = (test_main_job, test_splat_raster_cuda, test_field_cuda)
+MODULES: tuple[ModuleType, ...] = (test_main_job, test_window_frames, test_splat_raster_cuda, test_field_cuda)
 TAKEN_ELSEWHERE = {"test_every_operation_under_the_embedded_prior"}
 """test_pretend_cuda runs these scripts."""
 
@@ -40,31 +39,24 @@ def functions() -> list[Any]:
     return found
 
 
-class AtOnce(Latest):
-    """Does its work in the caller's thread: the pretence ends where another one begins."""
-
-    def request(self, job: Any) -> None:
-        self._result = self.work(job)
-
-
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The same work, less of it; the packages that serve on a card are there, and leave the work to ours."""
-    m = test_main_job
+    m, w = test_main_job, test_window_frames
     raster, encoding, blobs, guidance, measure = (
         m.raster_seconds,
         m.encoding_seconds,
-        m.many_blobs,
+        w.many_blobs,
         m.guidance_on,
         main_job.measure,
     )
     layout = m.GridLayout.create(levels=2, features=2, capacity=64, base_resolution=4)
     monkeypatch.setattr(m, "raster_seconds", lambda device, blobs, side, repeats: raster(device, 20, 16, 1))
     monkeypatch.setattr(m, "encoding_seconds", lambda device, points, given, repeats: encoding(device, 50, layout, 1))
-    monkeypatch.setattr(m, "many_blobs", lambda count, device: blobs(100, device))
+    monkeypatch.setattr(w, "many_blobs", lambda count, device: blobs(100, device))
     monkeypatch.setattr(
         m, "guidance_on", lambda device, dtype, tokenizer: guidance(device, torch.float32, tokenizer, (8, 8, 8, 8))
     )
@@ -78,11 +70,16 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     # The models are marked as compiled, and run as they are.
     monkeypatch.setattr("interactive3d.runtime.guidance.large.compiling.missing_tool", lambda device: None)
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module, **how: None)
-    monkeypatch.setattr(m, "FRAMES", 20)
+    monkeypatch.setattr(w, "FRAMES", 20)
     with contextlib.suppress(ImportError):  # the window's packages
-        monkeypatch.setattr("interactive3d.runtime.view.viewport.Latest", AtOnce)
+        monkeypatch.setattr("interactive3d.runtime.view.layer.Latest", AtOnce)
+        # As if OpenGL had a card, and too slow a one.
+        monkeypatch.setattr("interactive3d.runtime.view.viewport.SOFTWARE", ())
+        monkeypatch.setattr("interactive3d.runtime.view.engines.SHARED_FROM", 50)
+        monkeypatch.setattr("interactive3d.runtime.view.engines.FRAME_SECONDS", 0.0)
     monkeypatch.setattr(m, "OUTSIDE", 1.0)
     monkeypatch.setattr(m, "STEP_MS", float("inf"))
+    monkeypatch.setattr(w, "FRAME_MS", float("inf"))
     monkeypatch.setattr(pytest, "importorskip", lambda name, **_: None)
     for backend in (gsplat_backend, tinycudann_backend):
         monkeypatch.setattr(backend, "serves", lambda *_: False)
@@ -105,7 +102,8 @@ def test_rehearsal(function: Any, values: dict[str, Any], small: None, monkeypat
         pytest.importorskip("diffusers")
         given["tokenizer"] = test_main_job.tokenizer.__wrapped__()
     if "times" in function.__code__.co_varnames:  # what takes longer is noise here
-        monkeypatch.setattr(test_main_job, "seconds_of", lambda work, repeats: (work(), 1.0)[1])
+        for module in (test_main_job, test_window_frames):
+            monkeypatch.setattr(module, "seconds_of", lambda work, repeats: (work(), 1.0)[1])
     for name, value in (
         ("get_device_name", "pretended H200"),
         ("max_memory_allocated", 0),

@@ -9,7 +9,7 @@ import torch
 from interactive3d.runtime.view.packing import pack
 from tests.gpu import test_main_job
 from tests.gpu.step_operations import Operations, launches, narrow_model, operations_of_a_step, summed
-from tests.gpu.test_main_job import many_blobs
+from tests.gpu.test_window_frames import many_blobs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

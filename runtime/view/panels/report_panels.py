@@ -140,14 +140,15 @@ class AboutPanel:
         imgui.separator_text("Window")
         rows = {
             "OpenGL": viewport.renderer,
-            "blobs drawn by": viewport.engine.value,
+            "blobs drawn by": viewport.drawn,
             **({} if viewport.carried is None else {"blobs come to OpenGL": viewport.carried}),
             "window's work": f"{100 * studio.window_share:.0f} % of the machine",
             "python": platform.python_version(),
         }
         self._table("window", rows)
-        for engine in Engine:
-            if imgui.radio_button(f"draw with {engine.value}", viewport.engine is engine):
+        for engine in (None, *Engine):
+            label = "draw with the quicker one" if engine is None else f"draw with {engine.value}"
+            if imgui.radio_button(label, viewport.choice.chosen is engine):
                 viewport.set_engine(engine)
         for stem, problem in viewport.programs.log.items():
             imgui.text_colored(BAD, f"shader {stem}: the last good one is in use")

@@ -359,6 +359,7 @@ class ViewportPanel:
             backdrop=studio.backdrop,
             moving=self.moving,
             following=studio.worker.running and studio.past is None,
+            finished=True,  # the scene was made of it
             field=studio.field,
             mesh=mesh,
             other=None if left is None else left[0],

@@ -135,6 +135,10 @@ def features(window: Window, context: imgui.test_engine.TestContext, told: dict,
         context.item_click(f"draw with {engine.value}")
         person.settle()
     told["engine"] = window.viewport.engine.value
+    told["drawn"] = window.viewport.drawn
+    context.item_click("draw with the quicker one")
+    person.settle()
+    told["drawn_again"] = window.viewport.drawn
 
     # A step of two seconds: keys, camera and frames go on.
     guidance = studio.worker.session.trainer.guidance

@@ -177,6 +177,8 @@ def test_a_camera_path_is_made_played_and_filmed_and_so_is_the_run(features):
 @pytest.mark.slow
 def test_before_and_after_are_shown_side_by_side_by_both_engines(features):
     assert features["compared"] and features["engine"] == "rasterizer"
+    assert features["drawn"] == "rasterizer (as chosen)"
+    assert features["drawn_again"] == "rasterizer (OpenGL has no graphics card here)"
     assert features["gl_errors"] == ["GL_NO_ERROR"] and features["failures"] == []
 
 
