@@ -275,7 +275,10 @@ def _machine_features() -> str:
 
 
 def _cuda_flags() -> tuple[str, ...]:
-    major, minor = torch.cuda.get_device_capability()
+    try:
+        major, minor = torch.cuda.get_device_capability()
+    except (AssertionError, RuntimeError) as error:  # a torch that was built without CUDA, or no card
+        raise BuildError(f"torch finds no CUDA device: {error}") from error
     architecture = f"-gencode=arch=compute_{major}{minor},code=sm_{major}{minor}"
     return ("-O3", "-std=c++17", "-Xcompiler", "-fPIC", architecture)
 

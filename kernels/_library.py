@@ -13,8 +13,9 @@ import contextvars
 import importlib.util
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,34 +24,56 @@ import torch
 from interactive3d.kernels import _build
 from interactive3d.kernels._build import BuildError
 
-Implementation = Literal["native", "reference"]
+Implementation = Literal["native", "reference", "package"]
 
-FORCE_VARIABLE = "INTERACTIVE3D_KERNELS"  # "reference" forces the reference everywhere; shown by status()
+FORCE_VARIABLE = "INTERACTIVE3D_KERNELS"
+"""Forces an implementation wherever there is such: reference, native (our own code) or package (gsplat, tinycudann); shown by status()."""
+RACES = 3  # calls of which the quickest counts, after one that warms up
 
 _registry = torch.library.Library("i3d", "FRAGMENT")
 _lock = threading.RLock()
 _kernels: dict[str, "NativeKernel"] = {}
 _loaded: dict[tuple[str, str], "KernelStatus"] = {}
 _externals: dict[tuple[str, str], "KernelStatus | None"] = {}
+_races: dict[tuple[str, str], "Race"] = {}
 _forced: contextvars.ContextVar[Implementation | None] = contextvars.ContextVar("i3d_implementation", default=None)
 
 
 @dataclass(frozen=True)
 class External:
-    """A package that serves a kernel on CUDA where it is installed. `load` returns what serves, or raises BuildError."""
+    """A package that can serve a kernel on CUDA where it is installed. `load` returns what serves, or raises BuildError; `work` does what is
+    timed to find out whether the package or our own code is quicker on this card.
+    """
 
     package: str
     load: Callable[[], str]
+    work: Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Race:
+    """Milliseconds of our own code and of a package at the same work, once a process; and whether the package is quicker."""
+
+    package_wins: bool
+    text: str
 
 
 @dataclass(frozen=True)
 class NativeKernel:
-    """The sources of one native library per device, relative to `csrc`. Headers are found by themselves."""
+    """The sources of one native library per device, relative to `csrc`. Headers are found by themselves.
+
+    Where there is none for a device `instead` serves, in words for the user.
+    """
 
     name: str
     cpu: tuple[str, ...]
     cuda: tuple[str, ...] = ()
     external: External | None = None
+    instead: str = "the slow reference"
+
+    def made_for(self, device: str) -> bool:
+        """Whether there is native code for a device at all."""
+        return bool({"cpu": self.cpu, "cuda": self.cuda}.get(device, ()))
 
 
 @dataclass(frozen=True)
@@ -84,7 +107,7 @@ def define_autograd(name: str, setup: Callable[..., None], backward: Callable[..
 def operator(name: str, kernel: NativeKernel, device: torch.device) -> Callable[..., Any]:
     """The operator to call for tensors on a device, after making sure that what can be loaded for it is loaded."""
     forced = _forced.get()
-    if forced == "reference" or (forced is None and _reference_is_forced()):
+    if reference_is_wanted():
         return getattr(torch.ops.i3d, f"reference_{name}")
     status = ensure(kernel, device.type)
     if forced == "native" and status.implementation != "native":
@@ -93,10 +116,20 @@ def operator(name: str, kernel: NativeKernel, device: torch.device) -> Callable[
 
 
 def external(kernel: NativeKernel, device: str) -> KernelStatus | None:
-    """The status of the external package that serves the kernel on a device type; None where none does or one is forced."""
-    package = kernel.external
-    if device != "cuda" or package is None or _forced.get() is not None or _reference_is_forced():
+    """The status of the external package that serves the kernel on a device type; None where none does.
+
+    Where our own code is there too, the quicker of the two serves, unless one is forced.
+    """
+    if device != "cuda" or kernel.external is None or _wanted() in ("native", "reference"):
         return None
+    found = _package(kernel, kernel.external, device)
+    if found is None or _wanted() == "package":
+        return found
+    return found if _race(kernel, kernel.external, device).package_wins else None
+
+
+def _package(kernel: NativeKernel, package: External, device: str) -> KernelStatus | None:
+    """The package, loaded; None where it is missing or does not load."""
     key = (kernel.name, device)
     if key not in _externals:
         with _lock:
@@ -111,15 +144,58 @@ def external(kernel: NativeKernel, device: str) -> KernelStatus | None:
     return _externals[key]
 
 
-def _reference_is_forced() -> bool:
-    return os.environ.get(FORCE_VARIABLE) == "reference"
+def _race(kernel: NativeKernel, package: External, device: str) -> Race:
+    """Who is quicker, found out once. Who fails has lost, the package where both do."""
+    key = (kernel.name, device)
+    if key not in _races:
+        with _lock:
+            if key not in _races:
+                _races[key] = _raced(kernel, package, device)
+    return _races[key]
+
+
+def _raced(kernel: NativeKernel, package: External, device: str) -> Race:
+    if ensure(kernel, device).implementation != "native":
+        return Race(True, f"our own code is not available on {device}")
+    found: dict[Implementation, float] = {}
+    for which in ("native", "package"):
+        try:
+            with use_implementation(which), torch.enable_grad():
+                found[which] = _quickest(package.work)
+        except Exception as error:  # a card's libraries refuse in many ways
+            found[which] = float("inf")
+            _build.say(f"{package.package if which == 'package' else 'our own code'} failed when it was timed: {error}")
+    text = f"{package.package} takes {found['package']:.2f} ms where our own code takes {found['native']:.2f} ms"
+    return Race(found["package"] < found["native"], text)
+
+
+def _quickest(work: Callable[[], Any]) -> float:
+    times = []
+    for _ in range(1 + RACES):
+        # This stream alone: another thread may be recording a graph.
+        torch.cuda.current_stream().synchronize()
+        started = time.perf_counter()
+        work()
+        torch.cuda.current_stream().synchronize()
+        times.append(1000 * (time.perf_counter() - started))
+    return min(times[1:])
+
+
+def reference_is_wanted() -> bool:
+    """Whether the reference is forced."""
+    return _wanted() == "reference"
+
+
+def _wanted() -> str | None:
+    """What is forced: for the calls made inside `use_implementation`, else for all."""
+    return _forced.get() or os.environ.get(FORCE_VARIABLE) or None
 
 
 @contextlib.contextmanager
 def use_implementation(which: Implementation) -> Iterator[None]:
-    """Forces one implementation for the calls made inside; "native" raises BuildError where there is none. For tests."""
-    if which not in ("native", "reference"):
-        raise ValueError(f"implementation: expected 'native' or 'reference', got {which!r}")
+    """Forces one implementation for the calls made inside; "native" raises BuildError where there is none. For tests and timings."""
+    if which not in ("native", "reference", "package"):
+        raise ValueError(f"implementation: expected 'native', 'reference' or 'package', got {which!r}")
     token = _forced.set(which)
     try:
         yield
@@ -138,16 +214,21 @@ def status(build: bool = False) -> list[KernelStatus]:
     devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
     out = []
     for kernel in _kernels.values():
-        for device in devices:
-            if _reference_is_forced():
+        for device in filter(kernel.made_for, devices):
+            if reference_is_wanted():
                 out.append(KernelStatus(kernel.name, device, "reference", f"{FORCE_VARIABLE}=reference is set"))
             elif (build or (kernel.name, device) in _externals) and (served := external(kernel, device)):
-                out.append(served)
+                out.append(_with_race(served))
             elif build or (kernel.name, device) in _loaded:
-                out.append(ensure(kernel, device))
+                out.append(_with_race(ensure(kernel, device)))
             else:
                 out.append(_forecast(kernel, device))
     return out
+
+
+def _with_race(found: KernelStatus) -> KernelStatus:
+    race = _races.get((found.name, found.device))
+    return found if race is None else replace(found, reason=f"{found.reason}; {race.text}")
 
 
 def ensure(kernel: NativeKernel, device: str) -> KernelStatus:
@@ -163,15 +244,16 @@ def ensure(kernel: NativeKernel, device: str) -> KernelStatus:
                 _loaded[key] = KernelStatus(kernel.name, device, "native", reason)
             except BuildError as error:
                 _loaded[key] = KernelStatus(kernel.name, device, "reference", str(error))
-                _build.say(
-                    f"the native kernel '{kernel.name}' is not available on {device}; the slow reference serves. {error}"
-                )
+                if kernel.made_for(device):
+                    _build.say(
+                        f"the native kernel '{kernel.name}' is not available on {device}; {kernel.instead} serves. {error}"
+                    )
         return _loaded[key]
 
 
 def prebuild(folder: Path = _build.PREBUILT) -> list[Path]:
     """Builds portable CPU libraries of all kernels known so far, for a package that needs no compiler."""
-    return [_build.prebuild(kernel.name, kernel.cpu, folder) for kernel in _kernels.values()]
+    return [_build.prebuild(kernel.name, kernel.cpu, folder) for kernel in _kernels.values() if kernel.cpu]
 
 
 def _load(kernel: NativeKernel, device: str) -> str:
@@ -206,10 +288,9 @@ def _forecast(kernel: NativeKernel, device: str) -> KernelStatus:
 
 
 def _sources(kernel: NativeKernel, device: str) -> tuple[str, ...]:
-    sources = {"cpu": kernel.cpu, "cuda": kernel.cuda}.get(device, ())
-    if not sources:
-        raise BuildError(f"there is no native code for {device}")
-    return sources
+    if not kernel.made_for(device):
+        raise BuildError(f"there is no native code for {device}; {kernel.instead} serves")
+    return {"cpu": kernel.cpu, "cuda": kernel.cuda}[device]
 
 
 def has_module(name: str) -> bool:

@@ -45,9 +45,22 @@ KERNEL = _library.register(
             "cuda/field_rays.cu",
             "cuda/volume_render.cu",
         ),
-        external=_library.External("tinycudann", _load_tinycudann),
+        external=_library.External("tinycudann", _load_tinycudann, lambda: _timed_work()),
     )
 )
+
+
+def _timed_work() -> None:
+    """What tiny-cuda-nn and our own code are timed at on CUDA: encoding and network of some points, there and back."""
+    from interactive3d.kernels.field_network import SCENE_BOX, GridBatch, field_network
+
+    layout = GridLayout.create(levels=12, features=2, capacity=1 << 17)
+    generator = torch.Generator().manual_seed(0)
+    positions = (torch.rand(1 << 17, 3, generator=generator) * 2 - 1).to("cuda")
+    params = layout.initial(generator).to("cuda").requires_grad_()
+    everywhere = torch.ones(1, 32, 32, 32, dtype=torch.uint8, device="cuda")
+    grid = GridBatch(params, everywhere, torch.tensor([SCENE_BOX], device="cuda"), (layout,))
+    torch.autograd.grad(field_network(positions, grid)[0].square().sum(), params)
 
 
 @dataclass(frozen=True)

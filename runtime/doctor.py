@@ -29,7 +29,7 @@ def examine() -> dict[str, dict[str, str]]:
     import torch
 
     # Kernels register themselves when they are imported.
-    from interactive3d.kernels import field_network, hash_grid, hash_refine, splat_raster, volume_render  # noqa: F401
+    from interactive3d.kernels import field_network, group_norm, hash_grid, hash_refine, splat_raster, volume_render  # noqa: F401
     from interactive3d.kernels._library import status
     from interactive3d.runtime.output.video import encoders
 

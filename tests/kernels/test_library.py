@@ -2,13 +2,23 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from interactive3d.kernels import _build, _library, splat_raster
-from interactive3d.kernels._library import BuildError, NativeKernel, use_implementation
+from interactive3d.kernels._library import (
+    BuildError,
+    External,
+    KernelStatus,
+    NativeKernel,
+    external,
+    use_implementation,
+)
 from tests.kernels.splat_cases import random_scene
 
 
@@ -126,7 +136,7 @@ def test_forcing_native_where_there_is_none() -> None:
     kernel = NativeKernel("none", cpu=())
     with use_implementation("native"), pytest.raises(BuildError, match="'none' is not available on cpu"):
         _library.operator("splat_raster_forward", kernel, torch.device("cpu"))
-    with pytest.raises(ValueError, match="expected 'native' or 'reference', got 'fast'"), use_implementation("fast"):
+    with pytest.raises(ValueError, match="'native', 'reference' or 'package', got 'fast'"), use_implementation("fast"):
         pass
 
 
@@ -149,3 +159,75 @@ def test_two_callers_at_once() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+# -- packages in our kernels' place ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def raced(monkeypatch: pytest.MonkeyPatch) -> Callable[..., NativeKernel]:
+    """A kernel on a card that a package can serve too, each of them so many milliseconds slow."""
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: SimpleNamespace(synchronize=lambda: None))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for name in ("_loaded", "_externals", "_races", "_kernels"):
+        monkeypatch.setattr(_library, name, {})
+
+    def make(ours: float | Exception, theirs: float | Exception, available: bool = True) -> NativeKernel:
+        clock = [0.0]
+        monkeypatch.setattr(_library.time, "perf_counter", lambda: clock[0])
+
+        def work() -> None:
+            cost = ours if _library._forced.get() == "native" else theirs
+            if isinstance(cost, Exception):
+                raise cost
+            clock[0] += cost / 1000
+
+        kernel = NativeKernel("raced", cpu=(), cuda=("x.cu",), external=External("json", lambda: "json 1.0", work))
+        implementation = "native" if available else "reference"
+        _library._loaded["raced", "cuda"] = KernelStatus("raced", "cuda", implementation, "built")
+        return _library.register(kernel)
+
+    return make
+
+
+@pytest.mark.parametrize(("ours", "theirs", "serves"), [(1.0, 2.0, "native"), (2.0, 1.0, "json"), (1.0, 1.0, "native")])
+def test_the_quicker_one_serves_on_a_card(ours: float, theirs: float, serves: str, raced: Callable) -> None:
+    kernel = raced(ours, theirs)
+    found = external(kernel, "cuda")
+    assert ("native" if found is None else found.implementation) == serves
+    (shown,) = _library.status(build=True)
+    assert shown.implementation == serves
+    assert shown.reason.endswith(f"; json takes {theirs:.2f} ms where our own code takes {ours:.2f} ms")
+
+
+@pytest.mark.parametrize(("forced", "serves"), [("package", "json"), ("native", None), ("reference", None)])
+def test_either_can_be_forced(
+    forced: str, serves: str | None, raced: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = raced(1.0, 2.0)
+    with use_implementation(forced):  # type: ignore[arg-type]
+        found = external(kernel, "cuda")
+    assert (found and found.implementation) == serves
+    monkeypatch.setenv(_library.FORCE_VARIABLE, forced)
+    found = external(kernel, "cuda")
+    assert (found and found.implementation) == serves
+    assert not _library._races, "nothing was timed for that"
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "available", "serves"),
+    [(1.0, RuntimeError("no"), True, None), (RuntimeError("no"), 1.0, True, "json"), (1.0, 2.0, False, "json")],
+)
+def test_who_fails_has_lost(ours: Any, theirs: Any, available: bool, serves: str | None, raced: Callable) -> None:
+    found = external(raced(ours, theirs, available), "cuda")
+    assert (found and found.implementation) == serves
+
+
+def test_a_kernel_made_for_cards_alone_is_not_missed_on_the_cpu(
+    raced: Callable, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = raced(1.0, 2.0)
+    assert _library.ensure(kernel, "cpu").implementation == "reference"
+    assert capsys.readouterr().err == ""
+    assert [status.device for status in _library.status()] == ["cuda"]
+    assert _library.prebuild() == []
