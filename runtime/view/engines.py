@@ -86,6 +86,11 @@ class EngineChoice:
                 self.trial, self._seconds, self._timed = Trial.DRAWING, [], (len(model), pixels)
         return self.trial
 
+    @property
+    def alone(self) -> bool:
+        """Whether the rasterizer is to have the card for itself: its kernel is there, and a card shares its time between the two."""
+        return self.trial is Trial.PAINTING and bool(self._seconds)
+
     def took(self, seconds: float) -> None:
         """A picture of the engine that is being timed has taken so long, from its first command until the card was done."""
         self._seconds.append(seconds)

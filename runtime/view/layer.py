@@ -79,6 +79,8 @@ class Layer:
             self._trial = self.choice.consider(job.model, job.width * job.height)
         if self._trial is Trial.PAINTING:
             self._time_painter(job, begun=before is Trial.PAINTING)
+            if self.choice.alone:
+                return False
         return self._refresh_drawn(replace(job, key=(*job.key, generation)))
 
     def _paint(self, job: PaintJob) -> Painted | None:
@@ -91,7 +93,7 @@ class Layer:
             return None
 
     def _time_painter(self, job: PaintJob, begun: bool) -> None:
-        """Whole pictures that nobody sees, one after another beside the window."""
+        """Whole pictures that nobody sees, one after another beside the window. It draws on while the first one waits for the kernel's build."""
         try:
             done = self.painter.take()
         except Exception as problem:  # said by whoever asks why
@@ -100,6 +102,8 @@ class Layer:
         if begun and done is not None and done.job.on_card:
             self.choice.took(self.painter.seconds)
         if self.choice.trial is Trial.PAINTING and self.painter.idle:
+            if self.choice.alone:
+                self.context.finish()
             self.painter.request(replace(job, preview=True))
 
     def _refresh_painted(self, job: PaintJob, moving: bool) -> bool:
