@@ -122,7 +122,13 @@ class LargeSettings:
         "auto",
         ("auto", "on", "off"),
         "whether the models are compiled, which takes a minute or more at the first step and makes the next ones quicker; "
-        "auto compiles on CUDA with Triton, on the rung full, in runs of 3000 steps and more",
+        "auto compiles on CUDA with Triton, on the rung full, in runs of 4000 steps and more that are not recorded as CUDA graphs",
+        how=True,
+    )
+    graphs: str = _choice(
+        "auto",
+        ("auto", "off"),
+        "whether what a score computes on CUDA is recorded and started as a whole, on the rung full; off runs it kernel by kernel",
         how=True,
     )
     interval: float = _number(0.05, 0.001, 0.5, "interval score matching: distance of its two noise levels")
@@ -389,7 +395,7 @@ HOW = frozenset(
     if item.metadata.get("how")
 )
 """Settings that say how a number is computed, not which: another value changes it by rounding only."""
-LATER = frozenset({"guidance.opaque", "large.compile"})
+LATER = frozenset({"guidance.opaque", "large.compile", "large.graphs"})
 """Settings that came after digests had been recorded: they count in a digest where they are turned only, so that what was made before still
 verifies."""
 

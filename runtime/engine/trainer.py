@@ -16,7 +16,7 @@ from interactive3d.runtime.engine.opaque import half_transparent, left_out_share
 from interactive3d.runtime.engine.optimizer import adamw_step, learning_rates
 from interactive3d.runtime.engine.state import Metrics, RunState
 from interactive3d.runtime.engine.views import draw_backgrounds, draw_cameras
-from interactive3d.runtime.guidance.protocol import REFERENCE_SIDE, Guidance, ScoreRequest
+from interactive3d.runtime.guidance.protocol import REFERENCE_SIDE, Guidance, Score, ScoreRequest, StepAgain
 from interactive3d.runtime.operations.base import Environment, GuidanceWish, Term, seeded_generator
 from interactive3d.runtime.scene.camera import Camera
 from interactive3d.runtime.scene.gaussians import PARAMETERS, GaussianModel
@@ -57,6 +57,8 @@ class Trainer:
     folder: Path
     load_blobs: Any
     listen: Callable[[StepNotes], None] | None = None
+    _asked: list[Any] = field(default_factory=list, repr=False, compare=False)
+    """The columns that `_free_of` was last asked about, and its answer."""
 
     def environment(self, state: RunState) -> Environment:
         """What operations may know at this step."""
@@ -71,8 +73,13 @@ class Trainer:
 
     def step(self, state: RunState) -> RunState:
         """The state after one optimizer step (paper 3.1.3 and 3.1.5); the step count grows by one."""
-        notes = StepNotes()
-        state = self._step(dataclasses.replace(state, cameras=()), notes)
+        while True:
+            notes = StepNotes()
+            try:
+                state = self._step(dataclasses.replace(state, cameras=()), notes)
+                break
+            except StepAgain:
+                continue
         if notes.cameras:
             state = dataclasses.replace(state, cameras=tuple(notes.cameras))
         if self.listen is not None:
@@ -105,7 +112,7 @@ class Trainer:
             # Between interactions, blobs that are free would grow over what is kept still and soft.
             wish = dataclasses.replace(wish, opaque="acts" if mask is None else "rests")
         opaque = 0.0 if wish.opaque == "rests" else opaque_share(state.step, self.steps)
-        gradients, loss, growth = self._gradients(state, lead, wish, environment, notes, opaque)
+        gradients, loss, growth, score = self._gradients(state, lead, wish, environment, notes, opaque)
 
         settings = state.settings
         updated = adamw_step(
@@ -115,6 +122,10 @@ class Trainer:
             settings.lr.weight_decay,
             mask,
         )
+        if score is not None and score.read is not None:
+            # Only now: a card works on the score while the processor hands it the gradient and the update.
+            notes.losses["guidance"] = score.read()
+            loss += notes.losses["guidance"]
         motion = float((updated.mean - model.mean).norm(dim=-1).mean())
         if not terms:
             updated = self._grow(updated, mask, environment)
@@ -134,12 +145,19 @@ class Trainer:
         frozen = state.model.columns["frozen"]
         if not masks:
             keep = state.settings.guidance.settled == "keep"
-            fixed = frozen | state.model.columns["settled"] if keep else frozen
-            return ~fixed if bool(fixed.any()) else None
+            return self._free_of(frozen, state.model.columns["settled"] if keep else None)
         union = masks[0]
         for mask in masks[1:]:
             union = union | mask
         return union & ~frozen
+
+    def _free_of(self, frozen: Bool[Tensor, "n"], settled: Bool[Tensor, "n"] | None) -> Bool[Tensor, "n"] | None:
+        """The rows that are in neither; None where that is every row. The same columns are asked once: an answer waits for the device."""
+        if self._asked and self._asked[0] is frozen and self._asked[1] is settled:
+            return self._asked[2]
+        fixed = frozen if settled is None else frozen | settled
+        self._asked[:] = [frozen, settled, ~fixed if bool(fixed.any()) else None]
+        return self._asked[2]
 
     def _with_shape_volume(self, state: RunState, wish: GuidanceWish) -> RunState:
         if (wish.shape or state.settings.guidance.shape) != "object" or wish.object_volume is not None:
@@ -156,14 +174,17 @@ class Trainer:
         environment: Environment,
         notes: StepNotes,
         opaque: float,
-    ) -> tuple[dict[str, Tensor], float, dict[str, Tensor]]:
-        """Gradients of the raw columns, the loss, and the growth statistics after this step. ``opaque``: share of guidance.opaque."""
+    ) -> tuple[dict[str, Tensor], float, dict[str, Tensor], Score | None]:
+        """Gradients of the raw columns, the loss as far as it has been read, the growth statistics after this step, and the score.
+
+        ``opaque``: share of guidance.opaque.
+        """
         model, settings = state.model, state.settings
         leaves = {name: value.detach().requires_grad_(True) for name, value in model.parameters().items()}
         total: Tensor | None = None
         loss = 0.0
         growth: dict[str, Tensor] = {}
-        probe = None
+        probe = score = None
         if wish.enabled and settings.guidance.weight > 0:
             generator = seeded_generator(self.seed, state.step, "cameras")
             cameras = draw_cameras(settings.camera, lead.focus(model, environment) if lead else None, generator)
@@ -188,6 +209,7 @@ class Trainer:
                     object_volume=wish.object_volume if wish.object_volume is not None else state.shape_volume,
                     large=settings.large,
                     steps=self.steps,
+                    later=True,
                 )
             )
             gradient, pull, acts = score.gradient, settings.guidance.opaque * opaque, wish.opaque == "acts"
@@ -195,8 +217,9 @@ class Trainer:
                 share = left_out_share(settings.guidance.opaque, opaque, edited=lead is not None)
                 gradient = without_thinning(score, raster.color.detach(), raster.alpha.detach(), background, share)
             total = settings.guidance.weight * (raster.color * gradient).sum()
-            loss = score.loss
-            notes.losses["guidance"] = loss
+            if score.read is None:
+                loss = score.loss
+                notes.losses["guidance"] = loss
             if pull > 0:
                 total = total + pull * half_transparent(raster.color, raster.alpha, score.clean, background, up=acts)
             notes.done("guidance")
@@ -209,7 +232,7 @@ class Trainer:
                 name = term.operation.keyword
                 notes.losses[name] = notes.losses.get(name, 0.0) + part
         if total is None:
-            return {name: torch.zeros_like(value) for name, value in model.parameters().items()}, loss, growth
+            return {name: torch.zeros_like(value) for name, value in model.parameters().items()}, loss, growth, score
         wanted = [*leaves.values(), *([probe] if probe is not None else [])]
         found = torch.autograd.grad(total, wanted, allow_unused=True)
         notes.done("gradient")
@@ -218,7 +241,7 @@ class Trainer:
         }
         if probe is not None and found[-1] is not None:
             growth = _growth_statistics(model, found[-1], settings.guidance.size)
-        return gradients, loss, growth
+        return gradients, loss, growth, score
 
     def _grow(self, model: GaussianModel, mask: Bool[Tensor, "n"] | None, environment: Environment) -> GaussianModel:
         """Scheduled densification and pruning of the rows that may change; never while a term lasts, for terms do their own."""

@@ -1,6 +1,6 @@
 """What a prior must do: look at pictures with a prompt and say in which direction they should change."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,7 +20,8 @@ class ScoreRequest:
     ``noise`` is the range of noise levels as shares of the schedule; ``generator`` (CPU) is the only source of randomness;
     ``object_volume`` (RGBA on the cube [-1, 1]^3, layout rgba z y x) shows the object as it stands to priors that can use it;
     ``large`` are the run's settings for large diffusion models at this step; ``steps`` is how many the whole run has, None where that
-    is not known: what takes its time to prepare is prepared for long runs only.
+    is not known: what takes its time to prepare is prepared for long runs only. ``later`` says that the caller reads the loss by
+    ``Score.read`` where there is such, once it has given the device more to do.
     """
 
     images: Float[Tensor, "b h w 3"]
@@ -34,6 +35,11 @@ class ScoreRequest:
     object_volume: Float[Tensor, "4 d h w"] | None = None
     large: LargeSettings = field(default_factory=LargeSettings)
     steps: int | None = None
+    later: bool = False
+
+
+class StepAgain(Exception):
+    """A score turned out to be no number after it had been used, and the prior has mended itself: the same step is to be taken again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +50,14 @@ class Score:
     Scale, the same for every prior: the loss is half the squared distance to the clean pictures, summed over the pixels and channels
     of a 64 x 64 picture (other sizes are weighted as if they had that many pixels) and averaged over the pictures. So a term's loss,
     a sum over blobs, has the same weight against it whatever the batch and the size.
+
+    ``read``, where it is given, is the loss in place of ``loss``: it waits for the device, and may raise StepAgain.
     """
 
     gradient: Float[Tensor, "b h w 3"]
     clean: Float[Tensor, "b h w 3"] | None
     loss: float
+    read: Callable[[], float] | None = None
 
 
 REFERENCE_SIDE = 64

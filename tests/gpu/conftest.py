@@ -14,8 +14,8 @@ from interactive3d.kernels import _build, _library
 ROWS = pytest.StashKey[list[tuple[str, str, str]]]()
 TARGET = Path("out") / "gpu.md"
 PACKAGES = ("diffusers", "transformers", "accelerate", "gsplat", "tinycudann", "moderngl")
-LAST = ("gsplat", "tinycudann")
-"""Tests of packages that compile for minutes the first time, or that may break the device for what follows."""
+LAST = ("gsplat", "tinycudann", "compiled")
+"""Tests of what compiles for minutes the first time, or that may break the device for what follows."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -65,6 +65,7 @@ def table(rows: list[tuple[str, str, str]]) -> str:
         properties = torch.cuda.get_device_properties(0)
         device = f"{properties.name}, {properties.total_memory / 2**30:.0f} GB, sm_{properties.major}{properties.minor}"
     served = [f"{s.name}: {s.implementation} ({s.reason.splitlines()[0][:160]})" for s in used()]
+    served += [f"{name}: {race.text}" for (name, _), race in _library._races.items()]
     lines = [device, versions(), *served, "", "| what | measured | bar |", "| --- | --- | --- |"]
     return "\n".join(lines + [f"| {' | '.join(r)} |" for r in rows])
 

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from interactive3d.kernels import _library, splat_raster
 from interactive3d.kernels.field_network import SCENE_BOX, GridBatch, field_network
+from interactive3d.kernels.group_norm import group_norm
 from interactive3d.kernels.hash_grid import KERNEL as field_kernel
 from interactive3d.kernels.hash_grid import GridLayout
 from interactive3d.kernels.splat_raster import use_implementation
@@ -60,7 +62,7 @@ def tokenizer() -> Any:
     pytest.importorskip("diffusers", reason="diffusers is not installed")
     pytest.importorskip("transformers", reason="transformers is not installed")
     made = runpy.run_path(str(ROOT / "tests" / "runtime" / "guidance" / "large" / "conftest.py"))
-    return made["clip_tokenizer"]()
+    return made["clip_tokenizer"](length=77)  # what CLIP reads
 
 
 def guidance_on(device: str, dtype: torch.dtype, tokenizer: Any, widths: tuple[int, ...] | None = None) -> Any:
@@ -99,52 +101,70 @@ def test_the_full_size_architecture_is_stable_diffusion_2_1_s(tokenizer: Any) ->
     assert counts["vae"] == pytest.approx(83.7, abs=0.1)
 
 
+def parts(found: Any) -> str:
+    return f"{found.step_ms:.1f} ms; denoiser {found.denoiser_ms:.1f}, encoder {found.encoder_ms:.1f}"
+
+
+JOB: dict[str, Any] = {"blobs": 4096, "side": 256, "batch": 4, "warm": 5}
+
+
 @pytest.mark.gpu
 @needs_gpu
 @pytest.mark.slow
 def test_the_main_job_with_a_full_size_model(row: Row, tokenizer: Any) -> None:
-    """4096 splats at 256 pixels, batch 4, Stable Diffusion 2.1 at 512 with random weights in float16."""
+    """4096 splats at 256 pixels, batch 4, Stable Diffusion 2.1 at 512 with random weights in float16; nothing compiled."""
+    from interactive3d.runtime.guidance.large import norms
     from interactive3d.runtime.guidance.large.memory import attend, lay_out
-    from tests.gpu.main_job import Measured, measure
+    from tests.gpu.main_job import measure
 
     guidance = guidance_on(ON_CARD, torch.float16, tokenizer)
     pipeline = guidance.pipeline
 
-    def timed(compile: str, steps: int) -> Measured:
-        return measure(guidance, ON_CARD, blobs=4096, side=256, batch=4, steps=steps, warm=5, compile=compile)
-
-    def parts(found: Measured) -> str:
-        return f"{found.step_ms:.1f} ms; denoiser {found.denoiser_ms:.1f}, encoder {found.encoder_ms:.1f}"
-
-    def other(name: str, compile: str, change: contextlib.AbstractContextManager[Any]) -> None:
+    def other(name: str, change: contextlib.AbstractContextManager[Any] | None = None, **more: Any) -> None:
         """What else was thought of, for whoever chooses next; a failure is its row."""
         try:
-            with change:
-                shown = parts(timed(compile, 10))
+            with change or contextlib.nullcontext():
+                guidance.graphs.forget()
+                shown = parts(measure(guidance, ON_CARD, steps=10, **JOB | more))
         except Exception as error:
             shown = f"failed: {type(error).__name__} {str(error)[:100]!r}"
         row(f"the same step, {name}", shown)
 
-    eager = timed("off", 30)
-    row("step, SD 2.1 at 512, batch 4, 4096 splats at 256, large.compile off", parts(eager))
-    found = timed("auto", 30)
-    row("the same step, large.compile auto", parts(found), f"{STEP_MS:.0f} ms on an H200")
-    row("compiled", guidance.describe()["compiled"], "unet, vae.encoder")
-    row("the first step, compiling included", f"{found.first_s:.0f} s")
+    found = measure(guidance, ON_CARD, steps=30, **JOB)
+    row("step, SD 2.1 at 512, batch 4, 4096 splats at 256", parts(found), f"{STEP_MS:.0f} ms on an H200")
     row("share of a step outside the diffusion model", f"{100 * found.outside:.1f} %", f"{100 * OUTSIDE:.0f} %")
-    row("peak memory on the device", f"{eager.peak_gb:.1f} GB, compiled {found.peak_gb:.1f} GB")
+    row("recorded as CUDA graphs", guidance.describe()["graphs"], "denoiser, encoder")
+    row("peak memory on the device", f"{found.peak_gb:.1f} GB")
     row("rung of the memory ladder", guidance.rung)
-    other("compiled, cudnn.benchmark", "auto", cudnn_benchmark())
-    other("cudnn.benchmark", "off", cudnn_benchmark())
-    other("attention by cuDNN first", "off", cudnn_attention())
+    other("100 000 splats", blobs=100_000)
+    other("cudnn.benchmark", cudnn_benchmark())
+    other("attention by cuDNN first", cudnn_attention())
+    other("large.graphs off", graphs="off")
     attend(pipeline, plainly=False)
-    other("the VAE's attention fused", "off", contextlib.nullcontext())
+    other("the VAE's attention fused")
     attend(pipeline, plainly=True)
+    norms.use_torch(pipeline)
+    other("torch's norms")
+    other("torch's norms, large.graphs off: the networks as diffusers makes them", graphs="off")
     lay_out(pipeline, torch.contiguous_format)
-    other("channels first", "off", contextlib.nullcontext())
+    other("the same, channels first", graphs="off")
     assert found.outside < OUTSIDE
     if "H200" in torch.cuda.get_device_name():
         assert found.step_ms < STEP_MS
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.slow
+def test_the_main_job_compiled(row: Row, tokenizer: Any) -> None:
+    """The same with `large.compile on`, which takes minutes."""
+    from tests.gpu.main_job import measure
+
+    guidance = guidance_on(ON_CARD, torch.float16, tokenizer)
+    found = measure(guidance, ON_CARD, steps=30, compile="on", **JOB)
+    row("the same step, large.compile on", parts(found))
+    row("compiled", guidance.describe()["compiled"], "unet, vae.encoder")
+    row("the first step, compiling included", f"{found.first_s:.0f} s")
 
 
 @contextlib.contextmanager
@@ -258,17 +278,17 @@ def test_our_rasterizers_time(blobs: int, side: int, row: Row) -> None:
 @pytest.mark.parametrize("blobs, side", [(4096, 256), (200_000, 512)])
 def test_rasterizer_against_gsplat_in_time(blobs: int, side: int, row: Row) -> None:
     pytest.importorskip("gsplat", reason="gsplat is not installed")
-    if _library.external(splat_raster.KERNEL, ON_CARD) is None:
-        row("gsplat", "does not load; the reason is above", "")
-        pytest.fail("gsplat is installed but does not load")
+    with use_implementation("package"):
+        if _library.external(splat_raster.KERNEL, ON_CARD) is None:
+            row("gsplat", "does not load; the reason is above", "")
+            pytest.fail("gsplat is installed but does not load")
     times = {}
-    for name in ("native", "gsplat"):
-        # What serves where nothing is forced is gsplat.
-        with use_implementation("native") if name == "native" else contextlib.nullcontext():
+    for name in ("native", "package"):
+        with use_implementation(name):  # type: ignore[arg-type]
             times[name] = raster_seconds(ON_CARD, blobs, side, 20)
-    ratio = times["native"] / times["gsplat"]
+    ratio = times["native"] / times["package"]
     what = f"rasterizer, our CUDA against gsplat, {blobs} blobs, 4 pictures of {side}: time"
-    row(what, f"{ratio:.2f} times ({1000 * times['native']:.2f} and {1000 * times['gsplat']:.2f} ms)", "1.5 times")
+    row(what, f"{ratio:.2f} times ({1000 * times['native']:.2f} and {1000 * times['package']:.2f} ms)", "1.5 times")
     assert ratio < 1.5
 
 
@@ -288,6 +308,32 @@ def test_the_times_can_be_taken() -> None:
     layout = GridLayout.create(levels=2, features=2, capacity=64, base_resolution=4)
     assert 0 < encoding_seconds("cpu", 100, layout, 2) < float("inf")
     assert 0 < raster_seconds("cpu", 50, 16, 2) < float("inf")
+    assert 0 < min(norm_seconds("cpu", (1, 32, 2, 2), own, 2) for own in (True, False)) < float("inf")
+
+
+def norm_seconds(device: str, shape: tuple[int, ...], own: bool, repeats: int) -> float:
+    """Of a norm with SiLU behind it, forward and backward, by our kernel or by torch's."""
+    picture = torch.rand(shape).to(device, torch.float16, memory_format=torch.channels_last).requires_grad_()
+    weight = torch.rand(shape[1]).to(device, torch.float16)
+
+    def work() -> tuple[torch.Tensor, ...]:
+        if own:
+            found = group_norm(picture, weight, weight, 32, 1e-5, silu=True)
+        else:
+            found = F.silu(F.group_norm(picture, 32, weight, weight, 1e-5))
+        return torch.autograd.grad(found, picture, picture.detach())
+
+    return seconds_of(work, repeats)
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("shape", [(4, 128, 512, 512), (8, 320, 64, 64)])
+def test_our_norms_against_torch_s_in_time(shape: tuple[int, ...], row: Row) -> None:
+    """Group norm and SiLU of a picture that lies channels last, in float16, there and back."""
+    ours, theirs = (norm_seconds(ON_CARD, shape, own, 20) for own in (True, False))
+    what = f"group norm and SiLU of {tuple(shape)}, both ways, our CUDA against torch's: time"
+    row(what, f"{ours / theirs:.2f} times ({1000 * ours:.2f} and {1000 * theirs:.2f} ms)", "noted")
 
 
 @pytest.mark.gpu
@@ -304,9 +350,11 @@ def test_our_encodings_time(row: Row) -> None:
 def test_encoding_against_tinycudann_in_time(row: Row) -> None:
     pytest.importorskip("tinycudann", reason="tinycudann is not installed", exc_type=Exception)
     layout = GridLayout.create(levels=16, features=2, capacity=1 << 19)
-    assert _library.external(field_kernel, ON_CARD) is not None
+    with use_implementation("package"):
+        assert _library.external(field_kernel, ON_CARD) is not None
+        theirs = encoding_seconds(ON_CARD, 1 << 20, layout, 20)
     with use_implementation("native"):
         ours = encoding_seconds(ON_CARD, 1 << 20, layout, 20)
-    theirs = encoding_seconds(ON_CARD, 1 << 20, layout, 20)
-    row("encoding and network, our CUDA against tinycudann's encoding: time", f"{ours / theirs:.2f} times", "1.5 times")
+    what = "encoding and network, our CUDA against tinycudann's encoding: time"
+    row(what, f"{ours / theirs:.2f} times ({1000 * ours:.2f} and {1000 * theirs:.2f} ms)", "1.5 times")
     assert ours / theirs < 1.5

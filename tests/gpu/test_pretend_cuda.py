@@ -203,13 +203,14 @@ def test_the_judge(card: PretendCuda) -> None:
 # -- what the processor waits for in a step ----------------------------------------------------------------------------
 
 STEP = {
-    "runtime/engine/trainer.py _trainable": 1,  # whether any blob is frozen: nothing is under way yet
     "kernels/splat_raster.py rasterize": 1,  # how many pairs of blob and tile there are
     "runtime/engine/trainer.py _step": 1,  # how far the blobs have moved: the step's end
 }
-"""What a step of stage I waits for outside its prior."""
+"""What a step of stage I waits for outside its prior. Whether any blob is frozen was asked at the first step."""
 SCORE = {"runtime/guidance/large/guidance.py _score": 1}
 """What a score of a large model waits for: its loss, at its end. Noise, levels and weights are carried without a wait."""
+READ_LATER = {"runtime/guidance/large/guidance.py _read": 1}
+"""What a step waits for in place of it, once a score has been finite."""
 
 
 def places(waits: list[Wait], *, without: str = "/guidance/") -> Counter[str]:
@@ -289,7 +290,7 @@ def test_a_step_under_a_large_model(
     assert all(torch.equal(a, b) for a, b in zip(state_bits(expected), state_bits(found), strict=True))
     card.waits.clear()
     trainer.step(before)
-    assert places(card.waits, without="(nothing)") == STEP | SCORE
+    assert places(card.waits, without="(nothing)") == STEP | READ_LATER
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from tests.gpu.pretend_cuda import AtOnce, PretendCuda, pretended_kernels
 from tests.kernels import test_field_cuda, test_splat_raster_cuda
 
 MODULES: tuple[ModuleType, ...] = (test_main_job, test_window_frames, test_splat_raster_cuda, test_field_cuda)
+"""Without test_group_norm's, whose operator has no native half that could be pretended."""
 TAKEN_ELSEWHERE = {"test_every_operation_under_the_embedded_prior"}
 """test_pretend_cuda runs these scripts."""
 
@@ -31,7 +32,7 @@ def functions() -> list[Any]:
             values: list[dict[str, Any]] = [{}]
             if "parametrize" in marks:
                 names = [n.strip() for n in marks["parametrize"].args[0].split(",")]
-                rows = [v if isinstance(v, tuple) else (v,) for v in marks["parametrize"].args[1]]
+                rows = [v if len(names) > 1 else (v,) for v in marks["parametrize"].args[1]]
                 values = [dict(zip(names, row, strict=True)) for row in rows]
             slow = [pytest.mark.slow] if "slow" in marks else []
             for v in values:
@@ -55,6 +56,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     )
     layout = m.GridLayout.create(levels=2, features=2, capacity=64, base_resolution=4)
     monkeypatch.setattr(m, "raster_seconds", lambda device, blobs, side, repeats: raster(device, 20, 16, 1))
+    norm = m.norm_seconds
+    monkeypatch.setattr(m, "norm_seconds", lambda device, shape, own, repeats: norm("cpu", (1, 32, 2, 2), own, 1))
     monkeypatch.setattr(m, "encoding_seconds", lambda device, points, given, repeats: encoding(device, 50, layout, 1))
     monkeypatch.setattr(w, "many_blobs", lambda count, device: blobs(100, device))
     monkeypatch.setattr(
@@ -63,12 +66,13 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(
         main_job,
         "measure",
-        lambda g, device, compile, **_: measure(
-            g, device, blobs=60, side=16, batch=1, steps=2, warm=1, compile=compile
+        lambda g, device, compile="off", graphs="auto", **_: measure(
+            g, device, blobs=60, side=16, batch=1, steps=2, warm=1, compile=compile, graphs=graphs
         ),
     )
     # The models are marked as compiled, and run as they are.
     monkeypatch.setattr("interactive3d.runtime.guidance.large.compiling.missing_tool", lambda device: None)
+    monkeypatch.setattr("interactive3d.runtime.guidance.large.compiling.find_spec", lambda name: object())
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module, **how: None)
     monkeypatch.setattr(w, "FRAMES", 20)
     with contextlib.suppress(ImportError):  # the window's packages

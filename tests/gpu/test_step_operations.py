@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 JOB: dict[str, int] = {"blobs": 997, "side": 16, "batch": 4, "pictures": 32}
 """Small pictures and few blobs: as many operations as for large ones."""
 
-LAUNCHES = {"terms": 3, "render": 4, "guidance": 47, "gradient": 6, "update": 67}
+LAUNCHES = {"render": 4, "guidance": 47, "gradient": 6, "update": 67}
 """On the card."""
 CARRIED = {"render": 3, "guidance": 4}
 """Matrices, lenses and backgrounds; noise, and its levels."""

@@ -12,7 +12,7 @@ import sysconfig
 import time
 import warnings
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,8 +25,8 @@ from interactive3d.runtime.guidance.large.families import Family
 from interactive3d.runtime.guidance.large.loading import first_line
 from interactive3d.runtime.guidance.large.memory import ran_out
 
-LEAST_STEPS = 3000
-"""Steps of a run from which on `auto` compiles: a minute of compiling against 20 ms saved a step. Both are estimates, no GPU has been seen."""
+LEAST_STEPS = 4000
+"""Steps of a run from which on `auto` compiles: on an H200 two minutes of compiling against 30 ms saved a step (docs/large_models.md)."""
 OWN_FORMS = 4
 """Forms of a score (numbers of pictures and texts) that are compiled each for itself, so that bits do not depend on what was asked before;
 what comes then is compiled once for any number."""
@@ -64,8 +64,10 @@ def missing_tool(device: torch.device) -> str | None:
     return None
 
 
-def against(asked: str, device: torch.device, rung: str, steps: int | None) -> str | None:
-    """Why the models are not compiled; None where they are. ``steps`` are the run's, None where they are not known."""
+def against(asked: str, device: torch.device, rung: str, steps: int | None, recorded: bool = False) -> str | None:
+    """Why the models are not compiled; None where they are. ``steps`` are the run's, None where they are not known; ``recorded`` says
+    whether CUDA graphs stand for the models.
+    """
     if asked == "off":
         return "large.compile is off"
     if rung != "full":
@@ -74,6 +76,8 @@ def against(asked: str, device: torch.device, rung: str, steps: int | None) -> s
         return "Triton is not installed" if device.type == "cuda" and find_spec("triton") is None else None
     if device.type != "cuda":
         return "large.compile auto compiles on CUDA only"
+    if recorded:
+        return "recorded as CUDA graphs they would hardly be quicker"
     missing = missing_tool(device)
     if missing is not None:
         return missing
@@ -93,12 +97,14 @@ def describe_compiling(device: torch.device) -> str:
         triton = f"Triton {version('triton')}"
     except PackageNotFoundError:  # another build of it
         triton = "Triton"
-    return f"by {triton}, for runs of {LEAST_STEPS} steps and more (large.compile)"
+    return f"by {triton}, for runs of {LEAST_STEPS} steps and more that are not recorded as CUDA graphs (large.compile)"
 
 
-def dynamo_settings(any_number: bool) -> AbstractContextManager[None]:
+@contextmanager
+def dynamo_settings(any_number: bool) -> Iterator[None]:
     """How torch decides on compiling again: for any number of pictures or for each by itself, and by nothing that an earlier run left."""
     import torch._dynamo as dynamo
+    import torch._functorch.config as functorch
 
     # `cache_size_limit` is the limit's first name, which is still understood.
     wanted = {
@@ -106,7 +112,11 @@ def dynamo_settings(any_number: bool) -> AbstractContextManager[None]:
         "automatic_dynamic_shapes": any_number,
         "automatic_dynamic_local_pgo": False,
     }
-    return dynamo.config.patch({name: value for name, value in wanted.items() if hasattr(dynamo.config, name)})
+    known = {name: value for name, value in wanted.items() if hasattr(dynamo.config, name)}
+    # The encoder's gradient is recorded on what its forward pass has kept, which must not be written over.
+    kept = functorch.patch({"donated_buffer": False}) if hasattr(functorch, "donated_buffer") else nullcontext()
+    with dynamo.config.patch(known), kept:
+        yield
 
 
 @contextmanager
@@ -127,8 +137,10 @@ class Compiling:
         self.device, self.tell = device, tell
         self.parts: tuple[str, ...] = ()
         self.reason = "no score was asked for"
+        self.changes = 0
+        """Grows whenever the models come to be run in another way."""
         self._modules: list[nn.Module] = []
-        self._prepared: tuple[str, str] | None = None
+        self._prepared: tuple[str, str, bool] | None = None
         self._failed: dict[str, str] = {}
         self._said = False
         self._graphs = self._graphs_before = 0
@@ -141,17 +153,19 @@ class Compiling:
         return ", ".join(self.parts) if self.parts else f"no: {self.reason}"
 
     # -- there and back -------------------------------------------------------------------------------------------------
-    def prepare(self, pipeline: Any, family: Family, asked: str, rung: str, steps: int | None) -> None:
+    def prepare(
+        self, pipeline: Any, family: Family, asked: str, rung: str, steps: int | None, recorded: bool = False
+    ) -> None:
         """Marks the models to be compiled when they are next run, or takes that back, as the setting and the rung say.
 
         What has failed is tried again when the setting is turned. A run that becomes longer or shorter on the way changes nothing.
         """
-        if (asked, rung) == self._prepared:
+        if (asked, rung, recorded) == self._prepared:
             return
         self.undo()
-        self._prepared = (asked, rung)
+        self._prepared = (asked, rung, recorded)
         self._failed = {a: why for a, why in self._failed.items() if a == asked}
-        reason = self._failed.get(asked) or against(asked, self.device, rung, steps)
+        reason = self._failed.get(asked) or against(asked, self.device, rung, steps, recorded)
         if reason is not None:
             self._say_why_not(asked, reason)
             return
@@ -161,6 +175,7 @@ class Compiling:
                 logging.getLogger(name).setLevel(logging.CRITICAL)
         torch.compiler.reset()  # what another run in this process has compiled
         found = regions(pipeline, family)
+        self.changes += 1
         self.parts = tuple(found)
         self._modules = [module for modules in found.values() for module in modules]
         try:
@@ -174,6 +189,7 @@ class Compiling:
         self._prepared = None
         if not self._modules:
             return
+        self.changes += 1
         for module in self._modules:
             module._compiled_call_impl = None  # what Module.compile sets; torch has no way back of its own
         self.parts, self._modules = (), []
@@ -187,7 +203,13 @@ class Compiling:
             return
         if asked == "on":
             self.tell(f"large.compile has no effect: {reason}")
-        elif asked == "auto" and self.device.type == "cuda" and not self._said:
+        elif (
+            asked == "auto"
+            and self.device.type == "cuda"
+            and not self._said
+            and self._prepared
+            and not self._prepared[2]
+        ):
             self._said = True
             self.tell(f"the models are not compiled: {reason}")
 

@@ -33,7 +33,8 @@ def stacked(embeddings: list[TextEmbedding]) -> TextEmbedding:
 
 class Family(Protocol):
     """A family of pipelines. ``scale`` is the guidance scale that score distillation wants of it; ``blocks`` are the classes of the
-    denoiser's repeated blocks, which are compiled one by one, none where it is compiled whole.
+    denoiser's repeated blocks, which are compiled one by one, none where it is compiled whole. ``recordable`` says whether ``predict`` reads
+    nothing but its tensors, so that a CUDA graph can stand for it.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Family(Protocol):
     scale: float
     distilled: bool
     blocks: tuple[str, ...]
+    recordable: bool
 
     def own_side(self) -> int:
         """Side in pixels of the pictures that the model was trained on."""
@@ -88,6 +90,8 @@ class StableDiffusion:
 
     def __init__(self, pipeline: Any) -> None:
         self.pipeline = pipeline
+        # Means of latents are brought to the device with every score (`to_latents`).
+        self.recordable = type(self) is StableDiffusion and pipeline.vae.config.get("latents_mean") is None
 
     def own_side(self) -> int:
         """The U-Net's own latents, in pixels."""
@@ -145,6 +149,7 @@ class DeepFloyd:
     scale = 20.0
     distilled = False
     blocks: tuple[str, ...] = ()
+    recordable = True
 
     def __init__(self, pipeline: Any) -> None:
         self.pipeline = pipeline
@@ -178,6 +183,7 @@ class StableDiffusion3:
     scale = 20.0
     distilled = False
     blocks: tuple[str, ...] = ("JointTransformerBlock",)
+    recordable = False
 
     def __init__(self, pipeline: Any) -> None:
         self.pipeline = pipeline
@@ -217,6 +223,7 @@ class Flux:
     denoiser = "transformer"
     texts: tuple[str, ...] = ("text_encoder", "text_encoder_2")
     blocks: tuple[str, ...] = ("FluxTransformerBlock", "FluxSingleTransformerBlock")
+    recordable = False
 
     def __init__(self, pipeline: Any) -> None:
         self.pipeline = pipeline

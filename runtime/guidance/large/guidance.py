@@ -5,8 +5,11 @@ encoder to the pictures. Latents are weighted so that a unit of their variance c
 brings the loss into the scale that ``protocol.Score`` states; absolute scales mean little to AdamW, but terms are weighed against it.
 """
 
+import functools
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interactive3d.runtime.guidance.large import estimators, memory
+from interactive3d.runtime.guidance.large import estimators, memory, norms
 from interactive3d.runtime.guidance.large.compiling import Compiling
 from interactive3d.runtime.guidance.large.families import Family, TextEmbedding, family_of, stacked
+from interactive3d.runtime.guidance.large.graphs import Graphs
 from interactive3d.runtime.guidance.large.loading import DEFAULT_MODEL, load_pipeline
 from interactive3d.runtime.guidance.large.paths import Level, drawn_shares, path_of
 from interactive3d.runtime.guidance.large.pictures import protocol_scale, pulled_back, seen
@@ -24,7 +28,7 @@ from interactive3d.runtime.guidance.large.problems import LargeModelProblem, Out
 from interactive3d.runtime.guidance.large.prompts import guided, perp_neg_guided
 from interactive3d.runtime.guidance.large.shap_e import DEFAULT_SHAPE_MODEL, IMAGE_SHAPE_MODEL, shape_points
 from interactive3d.runtime.guidance.large.texts import Condition, Texts
-from interactive3d.runtime.guidance.protocol import Score, ScoreRequest, SeedPoints
+from interactive3d.runtime.guidance.protocol import Score, ScoreRequest, SeedPoints, StepAgain
 from interactive3d.runtime.scene.render import carried
 from interactive3d.runtime.settings import LargeSettings, Settings, SettingValue
 
@@ -78,12 +82,17 @@ class DiffusersGuidance:
         self.seed_steps = settings.large.seed_steps
         self._free_memory, self._reload = free_memory, reload
         self._told: set[str] = set()
+        self._sound: set[torch.dtype | None] = set()
+        """The VAE's formats in which a score has been finite; until then it is read at once."""
         self._branches = 4 if settings.large.perp_neg else 2
         self.compiling = Compiling(self.device, tell)
+        self.graphs = Graphs(self.device, tell)
         self._adopt(pipeline, settings.large, settings.camera.batch)
 
     def _adopt(self, pipeline: Any, options: LargeSettings, batch: int) -> None:
         """Everything that follows from the pipeline and from the settings that it is used with."""
+        self.graphs.forget()
+        self._sound.clear()
         self.pipeline = pipeline
         self.options = options
         self.family: Family = family_of(pipeline)
@@ -115,6 +124,8 @@ class DiffusersGuidance:
         if (options.precision, options.size, options.memory) == (before.precision, before.size, before.memory):
             return
         self.compiling.undo()
+        self.graphs.forget()
+        self._release()
         pipeline = self.pipeline
         if options.precision != before.precision:
             if self._reload is None:
@@ -123,6 +134,7 @@ class DiffusersGuidance:
                 )
             # Both would not fit.
             self.pipeline.remove_all_hooks()
+            norms.use_torch(self.pipeline)
             self.pipeline = self.denoiser = self.vae = pipeline = None
             self.family = self.texts = None  # type: ignore[assignment]
             self._release()
@@ -174,7 +186,7 @@ class DiffusersGuidance:
         return (("guidance.scale", scale), ("repair.scale", scale), ("guidance.size", side))
 
     def describe(self) -> dict[str, str]:
-        """Model, family, number format, rung and what is compiled, for the run's record."""
+        """Model, family, number format, rung, what is compiled and what is recorded, for the run's record."""
         return {
             "name": self.name,
             "model": self.model,
@@ -183,6 +195,7 @@ class DiffusersGuidance:
             "precision": self.dtype_name,
             "memory": self.rung,
             "compiled": self.compiling.described(),
+            "graphs": self.graphs.described(),
         }
 
     def unknown_words(self, prompt: str) -> list[tuple[str, list[str]]]:
@@ -215,10 +228,12 @@ class DiffusersGuidance:
         """To the next rung, once the error is gone that held what was under way."""
         self.rung = self._lower(automatic)
         self.compiling.undo()
+        self.graphs.forget()
         self._release()
 
     def _release(self) -> None:
         if self.device.type == "cuda":
+            gc.collect()  # modules that compute in a way of ours hold themselves
             torch.cuda.empty_cache()
 
     def _lower(self, automatic: bool) -> str:
@@ -257,9 +272,19 @@ class DiffusersGuidance:
         if self.rung == "full" and len(texts) > 1:
             many = len(texts)
             wide = noisy.to(dtype).repeat(many, 1, 1, 1)
-            output = self.family.predict(wide, timestep.repeat(many), stacked(texts), scale)
+            output = self._denoised(wide, timestep.repeat(many), stacked(texts), scale)
             return list(output.float().chunk(many))
-        return [self.family.predict(noisy.to(dtype), timestep, text, scale).float() for text in texts]
+        return [self._denoised(noisy.to(dtype), timestep, text, scale).float() for text in texts]
+
+    def _denoised(self, noisy: Tensor, timestep: Tensor, text: TextEmbedding, scale: float) -> Tensor:
+        """The family's own output; what it gives is to be used before the next one is asked for."""
+        if text.pooled is not None:
+            return self.family.predict(noisy, timestep, text, scale)
+
+        def work(noisy: Tensor, timestep: Tensor, words: Tensor) -> Tensor:
+            return self.family.predict(noisy, timestep, TextEmbedding(words, None), scale)
+
+        return self.graphs.predict(work, noisy, timestep, text.words)
 
     def guided_output(self, noisy: Tensor, level: Level, request: ScoreRequest) -> Tensor:
         """The denoiser's output under guidance: uncond + s (text - uncond), or Perp-Neg's form of it."""
@@ -294,10 +319,16 @@ class DiffusersGuidance:
             )
         self._follow(request.large, len(images))
         self.texts.check(request.condition, request.large)
-        draw = self._draw(request)
+        # Once, whatever has to be tried again.
+        draw = functools.cache(lambda: self._draw(request))
         automatic = request.large.memory == "auto"
         while True:
-            self.compiling.prepare(self.pipeline, self.family, request.large.compile, self.rung, request.steps)
+            recorded = self.graphs.wanted(request.large.graphs, self.rung, self.family)
+            self.compiling.prepare(
+                self.pipeline, self.family, request.large.compile, self.rung, request.steps, recorded
+            )
+            models = (self.compiling.changes, self._vae_dtype())
+            self.graphs.prepare(request.large.graphs, self.rung, self.family, models)
             narrow = uncompiled = False
             try:
                 with self.compiling.watched((len(images), request.large.perp_neg, request.large.estimator)):
@@ -309,6 +340,11 @@ class DiffusersGuidance:
                 if not uncompiled and not memory.ran_out(error):
                     raise
             if uncompiled:
+                self._release()
+                continue
+            if not narrow and self.graphs.any:
+                # They hold what a score needs for good; without them the same rung may do.
+                self.graphs.give_up("memory ran out")
                 self._release()
                 continue
             if narrow:
@@ -334,6 +370,7 @@ class DiffusersGuidance:
             )
         self.pipeline.remove_all_hooks()
         self.compiling.undo()
+        self.graphs.forget()
         vae.to(torch.float32)
         self.tell(f"{self.model}: the VAE overflowed in float16; going on with the VAE in float32")
 
@@ -343,38 +380,61 @@ class DiffusersGuidance:
         channels = 3 if self.in_pixels else int(self.pipeline.vae.config.latent_channels)
         side = self.side // self.factor
         noise = torch.randn(batch, channels, side, side, generator=request.generator)
-        return Draw(self.path.level(shares).to(self.device), shares, carried(noise, self.device))
+        return Draw(self.path.level(shares), shares, noise)
 
-    def _score(self, request: ScoreRequest, draw: Draw) -> Score:
+    def _vae_dtype(self) -> torch.dtype | None:
+        return None if self.vae is None else next(self.vae.parameters()).dtype
+
+    def _score(self, request: ScoreRequest, draw: Callable[[], Draw]) -> Score:
         given = request.images.detach().to(self.device, torch.float32).permute(0, 3, 1, 2).contiguous()
         # One pass where memory allows; else the encoder runs again, picture by picture, for its gradient.
         at_once = self.rung == "full" or self.in_pixels
         if at_once:
-            given.requires_grad_(True)
-            with torch.enable_grad():
-                space = seen(given, self.side, self.vae)
+            space, back = self.graphs.encode(lambda pictures: seen(pictures, self.side, self.vae), given)
         else:
             with torch.no_grad():
                 space = torch.cat([seen(picture[None], self.side, self.vae) for picture in given])
         with torch.no_grad():
-            residual = self._residual(space.detach(), draw, request)
+            # Drawn here: the device has the encoder to work on meanwhile.
+            drawn = draw()
+            there = Draw(drawn.level.to(self.device), drawn.shares, carried(drawn.noise, self.device))
+            residual = self._residual(space.detach(), there, request)
         factor = protocol_scale(residual, self.in_pixels)
         loss, residual = residual.square().sum(), residual * factor
         if at_once:
-            gradient = pulled_back(space, given, residual)
+            gradient = pulled_back(back, residual)
         else:
             gradient = torch.cat([self._back(p[None], r[None]) for p, r in zip(given, residual, strict=True)])
-        # Read last: a number on the host waits for the device, which meanwhile has the encoder's gradient to work on.
-        square, finite = torch.stack((loss, gradient.isfinite().all().to(loss))).tolist()
+        # Read last: a number on the host waits for the device, which meanwhile has more to work on.
+        numbers = torch.stack((loss, gradient.isfinite().all().to(loss)))
+        found = gradient.permute(0, 2, 3, 1).to(request.images)
+        if request.later and self.device.type == "cuda" and self._vae_dtype() in self._sound:
+            return Score(gradient=found, clean=None, loss=nan, read=lambda: self._read(numbers, factor, request))
+        square, finite = numbers.tolist()
         if not finite:
             raise NotFinite
-        half = 0.5 * factor * square
-        return Score(gradient=gradient.permute(0, 2, 3, 1).to(request.images), clean=None, loss=half)
+        self._sound.add(self._vae_dtype())
+        return Score(gradient=found, clean=None, loss=0.5 * factor * square)
+
+    def _read(self, numbers: Tensor, factor: float, request: ScoreRequest) -> float:
+        """The loss of a score, from its sum of squares and whether it is finite.
+
+        Raises:
+            StepAgain: it was not, and the VAE goes on in a wider format.
+            LargeModelProblem: the number format does not hold the model's numbers.
+        """
+        square, finite = numbers.tolist()
+        if finite:
+            return 0.5 * factor * square
+        self._widen_vae(request.images)
+        self._settle(request.large.memory == "auto")
+        raise StepAgain
 
     def _back(self, picture: Tensor, residual: Tensor) -> Tensor:
         picture = picture.detach().requires_grad_(True)
         with torch.enable_grad():
-            return pulled_back(seen(picture, self.side, self.vae), picture, residual)
+            space = seen(picture, self.side, self.vae)
+        return pulled_back(lambda grad: torch.autograd.grad(space, picture, grad)[0], residual)
 
     def _residual(self, space: Tensor, draw: Draw, request: ScoreRequest) -> Tensor:
         estimator = estimators.interval if request.large.estimator == "interval" else estimators.distillation

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from interactive3d.runtime.guidance.large import norms
 from interactive3d.runtime.guidance.large.problems import OutOfMemory, need
 
 RUNGS = ("full", "sliced", "lean", "offload", "sequential")
@@ -155,6 +156,7 @@ def below(rung: str, device: torch.device) -> str | None:
 def climb_to(pipeline: Any, rung: str, device: torch.device, texts: tuple[str, ...], latent_side: int) -> None:
     """Puts a pipeline's modules where a rung wants them, and slices what it slices."""
     pipeline.remove_all_hooks()
+    norms.use_torch(pipeline)
     _unslice(pipeline)
     if rung != "full":
         _slice(pipeline, tiles=rung != "sliced")
@@ -170,6 +172,8 @@ def climb_to(pipeline: Any, rung: str, device: torch.device, texts: tuple[str, .
                 module.to("cpu" if rung == "lean" and name in texts else device)
     if device.type == "cuda":
         lay_out(pipeline, torch.channels_last)
+        if rung == "full":
+            norms.use_own(pipeline)
         attend(pipeline, plainly=rung == "full" and latent_side**2 <= PLAIN_TOKENS)
 
 
@@ -193,10 +197,14 @@ def attend(pipeline: Any, *, plainly: bool) -> None:
     vae = getattr(pipeline, "vae", None)
     if vae is None:
         return
-    from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
+    from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
 
-    half = next(vae.parameters()).dtype == torch.float16
-    vae.set_attn_processor(AttnProcessor() if plainly and half else AttnProcessor2_0())
+    plainly = plainly and next(vae.parameters()).dtype == torch.float16
+    vae.set_attn_processor(AttnProcessor() if plainly else AttnProcessor2_0())
+    for attention in vae.modules():
+        if isinstance(attention, Attention):
+            # Scores that are rounded already gain nothing in float32 but two more passes: softmax adds up in it anyway.
+            attention.upcast_softmax = not plainly
 
 
 def _unslice(pipeline: Any) -> None:

@@ -1,8 +1,8 @@
 """Between the blobs' pictures and what a denoiser wants to see: sizes, the scale of the loss, and the gradient's way back."""
 
+from collections.abc import Callable
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -32,8 +32,7 @@ def protocol_scale(residual: Float[Tensor, "b c h w"], in_pixels: bool) -> float
     return energy * REFERENCE_SIDE**2 / (height * width * batch)
 
 
-def pulled_back(space: Tensor, given: Tensor, residual: Tensor) -> Tensor:
-    """The residual's gradient through the encoder. It is brought to size 1 on the way, below which float16 would lose it."""
+def pulled_back(back: Callable[[Tensor], Tensor], residual: Tensor) -> Tensor:
+    """The residual's gradient through the encoder, by its way ``back``. It is brought to size 1 for it, below which float16 would lose it."""
     size = residual.abs().max().clamp(min=1e-20)
-    (gradient,) = torch.autograd.grad(space, given, residual / size)
-    return gradient * size
+    return back(residual / size) * size

@@ -171,7 +171,7 @@ def test_a_wrong_value_is_told_as_the_checker_tells_it(script: Path, tmp_path: P
 
 
 def test_settings_that_only_say_how_never_stand_in_the_way(script: Path, tmp_path: Path) -> None:
-    assert {"large.compile", "large.memory", "large.precision"} == HOW <= SPECS.keys()
+    assert {"large.compile", "large.graphs", "large.memory", "large.precision"} == HOW <= SPECS.keys()
     out = stopped(script, tmp_path / "out")
     script.write_text(SCRIPT + "set large.memory lean\n")
     gone_on(script, out)

@@ -12,13 +12,13 @@ WORDS = 16
 LATENT = 8
 
 
-def clip_tokenizer() -> Any:
+def clip_tokenizer(length: int = WORDS) -> Any:
     """A CLIP tokenizer that spells every text in single letters."""
     from transformers import CLIPTokenizer
 
     letters = [chr(c) for c in range(33, 127)]
     tokens = [*letters, *(f"{c}</w>" for c in letters), "<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(vocab={t: i for i, t in enumerate(tokens)}, merges=[], model_max_length=WORDS)
+    return CLIPTokenizer(vocab={t: i for i, t in enumerate(tokens)}, merges=[], model_max_length=length)
 
 
 def t5_tokenizer() -> Any:

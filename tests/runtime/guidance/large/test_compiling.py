@@ -82,11 +82,13 @@ def test_when_the_models_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling, "find_spec", lambda name: object())
     long = LEAST_STEPS
     assert against("auto", CUDA, "full", long) is None
-    assert "3000 steps" in (against("auto", CUDA, "full", long - 1) or "")
-    assert "3000 steps" in (against("auto", CUDA, "full", None) or "")
+    assert "4000 steps" in (against("auto", CUDA, "full", long - 1) or "")
+    assert "4000 steps" in (against("auto", CUDA, "full", None) or "")
     assert "sliced" in (against("auto", CUDA, "sliced", long) or "")
     assert "CUDA only" in (against("auto", CPU, "full", long) or "")
     assert "off" in (against("off", CUDA, "full", long) or "")
+    assert "hardly be quicker" in (against("auto", CUDA, "full", long, True) or "")
+    assert against("on", CUDA, "full", long, True) is None
     assert against("on", CUDA, "full", 1) is None and against("on", CPU, "full", None) is None
     assert "lean" in (against("on", CPU, "lean", long) or "")
     monkeypatch.setattr(compiling, "find_spec", lambda name: None)
@@ -112,7 +114,10 @@ def test_what_is_missing_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert "auto compiles on CUDA only" in compiling.describe_compiling(CPU)
     monkeypatch.setattr(compiling, "find_spec", lambda name: object())
     monkeypatch.setattr(compiling, "version", lambda name: "3.9")
-    assert compiling.describe_compiling(CUDA) == "by Triton 3.9, for runs of 3000 steps and more (large.compile)"
+    assert (
+        compiling.describe_compiling(CUDA)
+        == "by Triton 3.9, for runs of 4000 steps and more that are not recorded as CUDA graphs (large.compile)"
+    )
 
 
 def test_doctor_says_so() -> None:
@@ -149,7 +154,7 @@ def test_a_long_run_on_a_card_does(
     told = [line for line in told if "compil" in line]
     assert marked == ["UNet2DConditionModel", "Encoder"] * compiled
     if not compiled:
-        assert told == ["the models are not compiled: large.compile auto compiles for runs of 3000 steps and more"]
+        assert told == ["the models are not compiled: large.compile auto compiles for runs of 4000 steps and more"]
 
 
 @pytest.mark.parametrize(
@@ -376,15 +381,14 @@ def test_a_platform_without_a_compiler_costs_no_step(
 
 
 def test_a_broken_compiler_is_one_message(
-    make_guidance: Callable, make_request: Callable, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    make_guidance: Callable, make_request: Callable, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """torch's own compiler this time, which does not find its own; it writes no stack of calls either."""
     from torch._inductor import config
 
-    monkeypatch.setattr(config.cpp, "cxx", (None, "/bin/false"))
     told: list[str] = []
     guidance = make_guidance("if", told.append)
-    with config.patch(force_disable_caches=True):
+    with config.patch({"cpp.cxx": (None, "/bin/false"), "force_disable_caches": True}):
         guidance.score(make_request(guidance, compile="on"))
     (line,) = (text for text in told if "failed" in text)
     assert line.startswith("compiling failed: No working C++ compiler found")
