@@ -41,13 +41,13 @@ _forced: contextvars.ContextVar[Implementation | None] = contextvars.ContextVar(
 
 @dataclass(frozen=True)
 class External:
-    """A package that can serve a kernel on CUDA where it is installed. `load` returns what serves, or raises BuildError; `work` does what is
-    timed to find out whether the package or our own code is quicker on this card.
+    """A package that can serve a kernel on CUDA where it is installed. `load` returns what serves, or raises BuildError; `prepare` makes the
+    work that is timed to find out whether the package or our own code is quicker on this card.
     """
 
     package: str
     load: Callable[[], str]
-    work: Callable[[], Any]
+    prepare: Callable[[], Callable[[], Any]]
 
 
 @dataclass(frozen=True)
@@ -158,10 +158,11 @@ def _raced(kernel: NativeKernel, package: External, device: str) -> Race:
     if ensure(kernel, device).implementation != "native":
         return Race(True, f"our own code is not available on {device}")
     found: dict[Implementation, float] = {}
+    work = package.prepare()
     for which in ("native", "package"):
         try:
             with use_implementation(which), torch.enable_grad():
-                found[which] = _quickest(package.work)
+                found[which] = _quickest(work)
         except Exception as error:  # a card's libraries refuse in many ways
             found[which] = float("inf")
             _build.say(f"{package.package if which == 'package' else 'our own code'} failed when it was timed: {error}")

@@ -6,7 +6,7 @@ backward, for tables and positions; on the CPU each level's gradient is summed b
 results do not depend on the number of threads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +50,7 @@ KERNEL = _library.register(
 )
 
 
-def _timed_work() -> None:
+def _timed_work() -> Callable[[], Any]:
     """What tiny-cuda-nn and our own code are timed at on CUDA: encoding and network of some points, there and back."""
     from interactive3d.kernels.field_network import SCENE_BOX, GridBatch, field_network
 
@@ -60,7 +60,7 @@ def _timed_work() -> None:
     params = layout.initial(generator).to("cuda").requires_grad_()
     everywhere = torch.ones(1, 32, 32, 32, dtype=torch.uint8, device="cuda")
     grid = GridBatch(params, everywhere, torch.tensor([SCENE_BOX], device="cuda"), (layout,))
-    torch.autograd.grad(field_network(positions, grid)[0].square().sum(), params)
+    return lambda: torch.autograd.grad(field_network(positions, grid)[0].square().sum(), params)
 
 
 @dataclass(frozen=True)

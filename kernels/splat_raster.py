@@ -11,6 +11,7 @@ On the CPU the native kernel (`csrc/`) serves, else the plain-torch reference; o
 
 import concurrent.futures
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,26 +115,30 @@ def rasterize(
     return Raster(color, alpha, depth)
 
 
-def _timed_work() -> None:
+def _timed_work() -> Callable[[], Any]:
     """What gsplat and our own code are timed at on CUDA: two pictures of some blobs, there and back."""
     blobs, side = 20_000, 256
     generator = torch.Generator().manual_seed(0)
-    means, rotations = (torch.randn(blobs, n, generator=generator) for n in (3, 4))
-    means = 0.3 * means
+    leaves = tuple(
+        t.to("cuda").requires_grad_()
+        for t in (
+            0.3 * torch.randn(blobs, 3, generator=generator),
+            torch.full((blobs, 3), 0.02),
+            torch.randn(blobs, 4, generator=generator),
+            torch.rand(blobs, 3, generator=generator),
+            torch.full((blobs,), 0.5),
+        )
+    )
+    means, scales, rotations, colors, opacities = leaves
     views = torch.eye(4).repeat(2, 1, 1)
     views[:, 2, 3] = torch.tensor([2.5, 3.0])
-    drawn = (
-        means,
-        torch.full((blobs, 3), 0.02),
-        rotations,
-        torch.rand(blobs, 3, generator=generator),
-        torch.full((blobs,), 0.5),
-    )
-    leaves = tuple(t.to("cuda").requires_grad_() for t in drawn)
-    means, scales, rotations, colors, opacities = leaves
-    lens = torch.tensor([[1.5 * side, 1.5 * side, side / 2, side / 2]] * 2)
-    found = rasterize(means, scales, rotations, colors, opacities, views.to("cuda"), lens.to("cuda"), side, side)
-    torch.autograd.grad(found.color.sum() + found.alpha.sum(), leaves)
+    views, lens = views.to("cuda"), torch.tensor([[1.5 * side, 1.5 * side, side / 2, side / 2]] * 2).to("cuda")
+
+    def work() -> Any:
+        found = rasterize(means, scales, rotations, colors, opacities, views, lens, side, side)
+        return torch.autograd.grad(found.color.sum() + found.alpha.sum(), leaves)
+
+    return work
 
 
 def _values(settings: reference.SplatSettings) -> tuple[int, int, float, float, float, float, float]:

@@ -114,7 +114,7 @@ JOB: dict[str, Any] = {"blobs": 4096, "side": 256, "batch": 4, "warm": 5}
 def test_the_main_job_with_a_full_size_model(row: Row, tokenizer: Any) -> None:
     """4096 splats at 256 pixels, batch 4, Stable Diffusion 2.1 at 512 with random weights in float16; nothing compiled."""
     from interactive3d.runtime.guidance.large import norms
-    from interactive3d.runtime.guidance.large.memory import attend, lay_out
+    from interactive3d.runtime.guidance.large.memory import attend
     from tests.gpu.main_job import measure
 
     guidance = guidance_on(ON_CARD, torch.float16, tokenizer)
@@ -144,10 +144,8 @@ def test_the_main_job_with_a_full_size_model(row: Row, tokenizer: Any) -> None:
     other("the VAE's attention fused")
     attend(pipeline, plainly=True)
     norms.use_torch(pipeline)
-    other("torch's norms")
+    other("torch's norms, channels first")
     other("torch's norms, large.graphs off: the networks as diffusers makes them", graphs="off")
-    lay_out(pipeline, torch.contiguous_format)
-    other("the same, channels first", graphs="off")
     assert found.outside < OUTSIDE
     if "H200" in torch.cuda.get_device_name():
         assert found.step_ms < STEP_MS

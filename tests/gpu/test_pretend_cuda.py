@@ -16,7 +16,8 @@ import torch
 
 from interactive3d.dsl.program import GuidanceChoice, InitShape, Program
 from interactive3d.dsl.values import Sphere
-from interactive3d.kernels import reference, reference_field
+from interactive3d.kernels import hash_grid, reference, reference_field, splat_raster
+from interactive3d.kernels._library import NativeKernel
 from interactive3d.kernels.hash_grid import hash_encode
 from interactive3d.kernels.volume_render import STOP
 from interactive3d.runtime.engine.start import begin
@@ -200,6 +201,17 @@ def test_the_judge(card: PretendCuda) -> None:
     assert torch.equal(found.cpu(), Judge.load().score(pictures, prompts))
 
 
+@pytest.mark.parametrize("kernel", [splat_raster.KERNEL, hash_grid.KERNEL], ids=lambda kernel: kernel.name)
+@pytest.mark.usefixtures("card")
+def test_what_packages_are_raced_at(kernel: NativeKernel) -> None:
+    """The same work each time, with gradients that are not zero."""
+    assert kernel.external is not None
+    work = kernel.external.prepare()
+    first, second = work(), work()
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert all(t.device.type == "cuda" and float(t.abs().max()) > 0 for t in first)
+
+
 # -- what the processor waits for in a step ----------------------------------------------------------------------------
 
 STEP = {
@@ -249,9 +261,8 @@ FAMILIES = ("sd15", "flux-dev", *(pytest.param(n, marks=pytest.mark.slow) for n 
 
 @pytest.fixture(autouse=True)
 def as_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The layout and the attention that suit a card round otherwise on the processor, which does the card's work here."""
+    """The attention that suits a card rounds otherwise on the processor, which does the card's work here."""
     memory = "interactive3d.runtime.guidance.large.memory"
-    monkeypatch.setattr(f"{memory}.lay_out", lambda pipeline, form: None)
     monkeypatch.setattr(f"{memory}.attend", lambda pipeline, plainly: None)
 
 

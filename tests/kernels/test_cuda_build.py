@@ -14,23 +14,23 @@ from pathlib import Path
 import pytest
 import torch
 
-from interactive3d.kernels import _build, hash_grid, splat_raster
+from interactive3d.kernels import _build, group_norm, hash_grid, splat_raster
 
-SOURCES = (*splat_raster.KERNEL.cuda, *hash_grid.KERNEL.cuda)
+SOURCES = (*splat_raster.KERNEL.cuda, *hash_grid.KERNEL.cuda, *group_norm.KERNEL.cuda)
 needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
 
 PYTHON = os.environ.get("INTERACTIVE3D_CUDA_PYTHON", sys.executable)
 PROGRAM = """
 import sys
 import torch
-from interactive3d.kernels import _build, hash_grid, hash_refine, splat_raster, volume_render
+from interactive3d.kernels import _build, group_norm, hash_grid, hash_refine, splat_raster, volume_render
 
 torch.cuda.get_device_capability = lambda *device: (int(sys.argv[1]), 0)
-for kernel in (splat_raster.KERNEL, hash_grid.KERNEL):
+for kernel in (splat_raster.KERNEL, hash_grid.KERNEL, group_norm.KERNEL):
     path, reason = _build.build(kernel.name, kernel.cuda, "cuda")
     torch.ops.load_library(str(path))
 names = [n for n in torch._C._dispatch_get_all_op_names() if n.startswith("i3d::") and "reference_" not in n]
-assert len(names) == 12, names
+assert len(names) == 16, names
 missing = [n for n in names if not torch._C._dispatch_has_kernel_for_dispatch_key(n, "CUDA")]
 assert not missing, missing
 print("all there")

@@ -171,27 +171,16 @@ def climb_to(pipeline: Any, rung: str, device: torch.device, texts: tuple[str, .
             if isinstance(module, nn.Module):
                 module.to("cpu" if rung == "lean" and name in texts else device)
     if device.type == "cuda":
-        lay_out(pipeline, torch.channels_last)
         if rung == "full":
             norms.use_own(pipeline)
         attend(pipeline, plainly=rung == "full" and latent_side**2 <= PLAIN_TOKENS)
 
 
-def lay_out(pipeline: Any, form: torch.memory_format) -> None:
-    """How the convolutions' weights lie in memory. On a card in half precision they are read channels last: given otherwise, cuDNN turns
-    every picture there and back.
-    """
-    for name in ("unet", "vae"):
-        module = getattr(pipeline, name, None)
-        if isinstance(module, nn.Module):
-            module.to(memory_format=form)  # type: ignore[call-overload]  # torch says less than it can
-
-
 def attend(pipeline: Any, *, plainly: bool) -> None:
     """How the VAE's attention is computed, one head as wide as its network: 512.
 
-    Flash attention and cuDNN's end at heads of 256; the kernel that is left to so wide a head holds it in no registers and should take
-    several times as long as products of whole matrices (`make test-gpu` times both). Their scores are small beside what the encoder keeps
+    Flash attention and cuDNN's end at heads of 256; the kernel that is left to so wide a head holds it in no registers: with it the encoder
+    took 39 ms on an H200 for 24 with products of whole matrices (benchmarks/gpu.md). Their scores are small beside what the encoder keeps
     as long as the pictures are. Only in float16, whose scores are as good as its products; bfloat16 would round them to two digits.
     """
     vae = getattr(pipeline, "vae", None)

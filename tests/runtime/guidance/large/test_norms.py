@@ -35,9 +35,13 @@ def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def changed(pipeline: Any) -> set[str]:
-    return {
-        type(m).__name__ for m in norms._modules(pipeline) if any(name in m.__dict__ for name in norms.WAYS.values())
-    }
+    modules = (m for _, model in norms._models(pipeline) for m in model.modules())
+    return {type(m).__name__ for m in modules if any(name in m.__dict__ for name in norms.WAYS.values())}
+
+
+def channels_last(model: nn.Module) -> bool:
+    wide = [p for p in model.parameters() if p.dim() == 4 and min(p.shape) > 1]
+    return all(p.is_contiguous(memory_format=torch.channels_last) for p in wide)
 
 
 @pytest.mark.usefixtures("in_float32")
@@ -51,8 +55,10 @@ def test_scores_stay_the_same(name: str, make_guidance: Callable, make_request: 
     assert float((found.gradient - expected.gradient).norm() / expected.gradient.norm()) < SAME
     assert found.loss == pytest.approx(expected.loss, rel=SAME)
     assert not torch.equal(found.gradient, expected.gradient), "nothing was computed in another way"
+    assert all(channels_last(model) for _, model in norms._models(guidance.pipeline))
     norms.use_torch(guidance.pipeline)
     assert not changed(guidance.pipeline)
+    assert not any(channels_last(model) for _, model in norms._models(guidance.pipeline))
     assert torch.equal(guidance.score(make_request(guidance)).gradient, expected.gradient)
 
 
@@ -72,6 +78,16 @@ def test_pictures_stay_channels_last(make_guidance: Callable, monkeypatch: pytes
         guidance.pipeline.unet(latents, 3, encoder_hidden_states=torch.rand(1, 7, 8))
     guidance.pipeline.vae.encode(torch.rand(1, 3, 16, 16))
     assert len(seen) > 20 and all(seen)
+
+
+@pytest.mark.usefixtures("in_float32")
+def test_a_model_with_a_norm_that_does_not_fit_stays_torch_s(make_guidance: Callable) -> None:
+    """It would answer channels first, and every convolution after it turn its picture."""
+    pipeline = make_guidance("sd15").pipeline
+    pipeline.unet.conv_norm_out = nn.GroupNorm(2, 8, affine=False)
+    norms.use_own(pipeline)
+    assert not channels_last(pipeline.unet) and channels_last(pipeline.vae)
+    assert "Transformer2DModel" not in changed(pipeline) and "ResnetBlock2D" in changed(pipeline)
 
 
 @pytest.mark.usefixtures("in_float32")
