@@ -5,6 +5,7 @@ H200 that was more than half of the VAE's time (docs/large_models.md). With kern
 whole network, and a convolution's bias, the time's embedding, SiLU, the residual sum and a gate cost no passes of their own.
 """
 
+import inspect
 from collections.abc import Callable, Iterator
 from types import MethodType
 from typing import Any
@@ -78,12 +79,21 @@ def _way_of(module: nn.Module) -> Way | None:
     if type(module) is nn.Conv2d:
         return _convolution if _convolution_fits(module) else None
     if kind == "ResnetBlock2D":
-        return _residual if _residual_fits(module) else None
+        return _residual if _takes(module, _residual) and _residual_fits(module) else None
     if kind == "GEGLU":
-        return _gated if _gate_fits(module) else None
+        return _gated if _takes(module, _gated) and _gate_fits(module) else None
     if kind == "Transformer2DModel":
-        return _joined if hasattr(module, WAYS[_joined]) and _in_half(module.proj_out) else None
+        return _joined if _takes(module, _joined) and _in_half(module.proj_out) else None
     return None
+
+
+def _takes(module: nn.Module, way: Way) -> bool:
+    """Whether diffusers' method is asked for the same as ours; another version's may not be."""
+    method = getattr(module, WAYS[way], None)
+    if method is None:
+        return False
+    theirs, ours = (list(inspect.signature(f).parameters) for f in (method, way))
+    return theirs == ours[1:]
 
 
 def _in_half(layer: Any) -> bool:
