@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from interactive3d.runtime.guidance.large import LargeModelProblem
 from interactive3d.runtime.guidance.large.families import to_latents
 from interactive3d.runtime.guidance.large.pictures import seen
-from interactive3d.runtime.guidance.protocol import REFERENCE_SIDE
+from interactive3d.runtime.guidance.protocol import REFERENCE_SIDE, StepAgain
 
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
@@ -306,6 +306,28 @@ def test_a_vae_that_overflows_goes_on_in_single_precision(
     spoilt = dataclasses.replace(make_request(guidance), images=torch.full((2, 24, 24, 3), torch.nan))
     with pytest.raises(LargeModelProblem, match="the blobs' pictures are not finite"):
         guidance.score(spoilt)
+
+
+def test_a_vae_that_overflows_after_its_score_was_used(
+    make_guidance: Callable, make_request: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the loss is read later the step is to be taken again, with the VAE in single precision; the first score is read at once."""
+    import dataclasses
+
+    told: list[str] = []
+    guidance = make_guidance("sd15", told.append, large_precision="float16")
+    guidance.pipeline.vae.to(torch.float16)
+    monkeypatch.setattr(guidance, "_settle", lambda automatic: None)
+    request = dataclasses.replace(make_request(guidance), later=True)
+    read = guidance.score(request)
+    assert read.read is None and math.isfinite(read.loss)
+    numbers = torch.tensor([4.0, 1.0])
+    assert guidance._read(numbers, 0.5, request) == 1.0
+    with pytest.raises(StepAgain):
+        guidance._read(torch.tensor([math.nan, 0.0]), 0.5, request)
+    assert guidance.pipeline.vae.dtype == torch.float32 and "overflowed" in told[-1]
+    with pytest.raises(LargeModelProblem, match="gives what is no number in float16"):
+        guidance._read(torch.tensor([math.nan, 0.0]), 0.5, request)
 
 
 def test_pictures_must_be_square(make_guidance: Callable, make_request: Callable) -> None:
