@@ -5,6 +5,7 @@ that it needs itself: what is missing or fails costs no other line. That the mea
 """
 
 import contextlib
+import dataclasses
 import runpy
 import shutil
 import time
@@ -35,6 +36,8 @@ STEP_MS = 50.0
 OUTSIDE = 0.15
 CUDA_32 = 1e-4
 """Relative; sums over tiles are atomic additions in any order."""
+NETWORK_16, RECORDED = 5e-2, 1e-3
+"""Relative: roundings of float16 through a whole network and back; the same kernels, of which a few add in any order."""
 ON_CARD = "cuda"
 
 
@@ -99,6 +102,40 @@ def test_the_full_size_architecture_is_stable_diffusion_2_1_s(tokenizer: Any) ->
     counts = {n: sum(p.numel() for p in getattr(pipeline, n).parameters()) / 1e6 for n in ("unet", "vae")}
     assert counts["unet"] == pytest.approx(865.9, abs=0.1)
     assert counts["vae"] == pytest.approx(83.7, abs=0.1)
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_scores_of_own_norms_and_of_graphs(row: Row, tokenizer: Any) -> None:
+    """A narrow Stable Diffusion in float16: with torch's norms, with ours, and recorded."""
+    from interactive3d.runtime.guidance.large import norms
+    from interactive3d.runtime.guidance.protocol import ScoreRequest
+    from interactive3d.runtime.scene.camera import Camera
+
+    guidance = guidance_on(ON_CARD, torch.float16, tokenizer, widths=(32, 64, 64, 64))
+
+    def score(graphs: str) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(0)
+        request = ScoreRequest(
+            images=torch.rand(2, 32, 32, 3, generator=generator).to(ON_CARD),
+            cameras=[Camera.orbit(0.0, 10.0), Camera.orbit(90.0, 10.0)],
+            condition=guidance.encode("a fox", ""),
+            noise=(0.1, 0.9),
+            guidance_scale=7.5,
+            generator=generator,
+            background=torch.ones(2, 3, device=ON_CARD),
+            large=dataclasses.replace(guidance.options, graphs=graphs),
+        )
+        return guidance.score(request).gradient.double().cpu()
+
+    own = score("off")
+    recorded = [score("auto") for _ in range(4)][-1]
+    norms.use_torch(guidance.pipeline)
+    expected = score("off")
+    for name, found, wanted, bar in (("our norms", own, expected, NETWORK_16), ("recorded", recorded, own, RECORDED)):
+        error = float((found - wanted).norm() / wanted.norm())
+        row(f"a score in float16, {name}: relative difference", f"{error:.1e}", f"{bar:.0e}")
+        assert error < bar
 
 
 def parts(found: Any) -> str:

@@ -61,7 +61,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(m, "encoding_seconds", lambda device, points, given, repeats: encoding(device, 50, layout, 1))
     monkeypatch.setattr(w, "many_blobs", lambda count, device: blobs(100, device))
     monkeypatch.setattr(
-        m, "guidance_on", lambda device, dtype, tokenizer: guidance(device, torch.float32, tokenizer, (8, 8, 8, 8))
+        m,
+        "guidance_on",
+        lambda device, dtype, tokenizer, widths=(): guidance(device, torch.float32, tokenizer, (8, 8, 8, 8)),
     )
     monkeypatch.setattr(
         main_job,

@@ -26,7 +26,8 @@ from interactive3d.runtime.guidance.large.loading import first_line
 from interactive3d.runtime.guidance.large.memory import ran_out
 
 LEAST_STEPS = 4000
-"""Steps of a run from which on `auto` compiles: on an H200 two minutes of compiling against 30 ms saved a step (docs/large_models.md)."""
+"""Steps of a run from which on `auto` compiles: two minutes of compiling, as on an H200, against some 30 ms saved a step; of the families that
+it compiles none has been timed."""
 OWN_FORMS = 4
 """Forms of a score (numbers of pictures and texts) that are compiled each for itself, so that bits do not depend on what was asked before;
 what comes then is compiled once for any number."""
