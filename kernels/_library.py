@@ -158,7 +158,8 @@ def _raced(kernel: NativeKernel, package: External, device: str) -> Race:
     if ensure(kernel, device).implementation != "native":
         return Race(True, f"our own code is not available on {device}")
     found: dict[Implementation, float] = {}
-    work = package.prepare()
+    with torch.enable_grad():
+        work = package.prepare()
     for which in ("native", "package"):
         try:
             with use_implementation(which), torch.enable_grad():

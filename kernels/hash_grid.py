@@ -34,22 +34,6 @@ def _load_tinycudann() -> str:
     return tinycudann_backend.load()
 
 
-KERNEL = _library.register(
-    _library.NativeKernel(
-        "field",
-        cpu=("cpu/field_torch.cpp", "cpu/field_network.cpp", "cpu/volume_render.cpp"),
-        cuda=(
-            "cuda/field_torch.cpp",
-            "cuda/hash_grid.cu",
-            "cuda/field_network.cu",
-            "cuda/field_rays.cu",
-            "cuda/volume_render.cu",
-        ),
-        external=_library.External("tinycudann", _load_tinycudann, lambda: _timed_work()),
-    )
-)
-
-
 def _timed_work() -> Callable[[], Any]:
     """What tiny-cuda-nn and our own code are timed at on CUDA: encoding and network of some points, there and back."""
     from interactive3d.kernels.field_network import SCENE_BOX, GridBatch, field_network
@@ -61,6 +45,22 @@ def _timed_work() -> Callable[[], Any]:
     everywhere = torch.ones(1, 32, 32, 32, dtype=torch.uint8, device="cuda")
     grid = GridBatch(params, everywhere, torch.tensor([SCENE_BOX], device="cuda"), (layout,))
     return lambda: torch.autograd.grad(field_network(positions, grid)[0].square().sum(), params)
+
+
+KERNEL = _library.register(
+    _library.NativeKernel(
+        "field",
+        cpu=("cpu/field_torch.cpp", "cpu/field_network.cpp", "cpu/volume_render.cpp"),
+        cuda=(
+            "cuda/field_torch.cpp",
+            "cuda/hash_grid.cu",
+            "cuda/field_network.cu",
+            "cuda/field_rays.cu",
+            "cuda/volume_render.cu",
+        ),
+        external=_library.External("tinycudann", _load_tinycudann, _timed_work),
+    )
+)
 
 
 @dataclass(frozen=True)

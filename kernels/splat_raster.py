@@ -39,12 +39,38 @@ def _load_gsplat() -> str:
     return gsplat_backend.load()
 
 
+def _timed_work() -> Callable[[], Any]:
+    """What gsplat and our own code are timed at on CUDA: two pictures of some blobs, there and back."""
+    blobs, side = 20_000, 256
+    generator = torch.Generator().manual_seed(0)
+    leaves = tuple(
+        t.to("cuda").requires_grad_()
+        for t in (
+            0.3 * torch.randn(blobs, 3, generator=generator),
+            torch.full((blobs, 3), 0.02),
+            torch.randn(blobs, 4, generator=generator),
+            torch.rand(blobs, 3, generator=generator),
+            torch.full((blobs,), 0.5),
+        )
+    )
+    means, scales, rotations, colors, opacities = leaves
+    views = torch.eye(4).repeat(2, 1, 1)
+    views[:, 2, 3] = torch.tensor([2.5, 3.0])
+    views, lens = views.to("cuda"), torch.tensor([[1.5 * side, 1.5 * side, side / 2, side / 2]] * 2).to("cuda")
+
+    def work() -> Any:
+        found = rasterize(means, scales, rotations, colors, opacities, views, lens, side, side)
+        return torch.autograd.grad(found.color.sum() + found.alpha.sum(), leaves)
+
+    return work
+
+
 KERNEL = _library.register(
     _library.NativeKernel(
         "splat_raster",
         cpu=("cpu/splat_raster_torch.cpp", "cpu/splat_raster_f32.cpp", "cpu/splat_raster_f64.cpp"),
         cuda=("cuda/splat_raster_torch.cpp", "cuda/splat_raster.cu"),
-        external=_library.External("gsplat", _load_gsplat, lambda: _timed_work()),
+        external=_library.External("gsplat", _load_gsplat, _timed_work),
     )
 )
 
@@ -113,32 +139,6 @@ def rasterize(
     op = _library.operator("splat_raster_forward", KERNEL, means.device)
     color, alpha, depth, *_ = op(*blobs.values(), viewmats, intrinsics, background, screen_probe, *_values(settings))
     return Raster(color, alpha, depth)
-
-
-def _timed_work() -> Callable[[], Any]:
-    """What gsplat and our own code are timed at on CUDA: two pictures of some blobs, there and back."""
-    blobs, side = 20_000, 256
-    generator = torch.Generator().manual_seed(0)
-    leaves = tuple(
-        t.to("cuda").requires_grad_()
-        for t in (
-            0.3 * torch.randn(blobs, 3, generator=generator),
-            torch.full((blobs, 3), 0.02),
-            torch.randn(blobs, 4, generator=generator),
-            torch.rand(blobs, 3, generator=generator),
-            torch.full((blobs,), 0.5),
-        )
-    )
-    means, scales, rotations, colors, opacities = leaves
-    views = torch.eye(4).repeat(2, 1, 1)
-    views[:, 2, 3] = torch.tensor([2.5, 3.0])
-    views, lens = views.to("cuda"), torch.tensor([[1.5 * side, 1.5 * side, side / 2, side / 2]] * 2).to("cuda")
-
-    def work() -> Any:
-        found = rasterize(means, scales, rotations, colors, opacities, views, lens, side, side)
-        return torch.autograd.grad(found.color.sum() + found.alpha.sum(), leaves)
-
-    return work
 
 
 def _values(settings: reference.SplatSettings) -> tuple[int, int, float, float, float, float, float]:

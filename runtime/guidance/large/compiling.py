@@ -67,7 +67,7 @@ def missing_tool(device: torch.device) -> str | None:
 
 def against(asked: str, device: torch.device, rung: str, steps: int | None, recorded: bool = False) -> str | None:
     """Why the models are not compiled; None where they are. ``steps`` are the run's, None where they are not known; ``recorded`` says
-    whether CUDA graphs stand for the models.
+    whether the models are left to CUDA graphs.
     """
     if asked == "off":
         return "large.compile is off"
@@ -78,7 +78,7 @@ def against(asked: str, device: torch.device, rung: str, steps: int | None, reco
     if device.type != "cuda":
         return "large.compile auto compiles on CUDA only"
     if recorded:
-        return "recorded as CUDA graphs they would hardly be quicker"
+        return "they are left to CUDA graphs (large.graphs)"
     missing = missing_tool(device)
     if missing is not None:
         return missing
@@ -168,7 +168,7 @@ class Compiling:
         self._failed = {a: why for a, why in self._failed.items() if a == asked}
         reason = self._failed.get(asked) or against(asked, self.device, rung, steps, recorded)
         if reason is not None:
-            self._say_why_not(asked, reason)
+            self._say_why_not(asked, reason, recorded)
             return
         if "TORCH_LOGS" not in os.environ:
             # They print the stacks of errors that are met here.
@@ -198,19 +198,13 @@ class Compiling:
         self._forms.clear()
         torch.compiler.reset()
 
-    def _say_why_not(self, asked: str, reason: str) -> None:
+    def _say_why_not(self, asked: str, reason: str, recorded: bool) -> None:
         self.reason = reason
         if asked in self._failed:
             return
         if asked == "on":
             self.tell(f"large.compile has no effect: {reason}")
-        elif (
-            asked == "auto"
-            and self.device.type == "cuda"
-            and not self._said
-            and self._prepared
-            and not self._prepared[2]
-        ):
+        elif asked == "auto" and self.device.type == "cuda" and not recorded and not self._said:
             self._said = True
             self.tell(f"the models are not compiled: {reason}")
 

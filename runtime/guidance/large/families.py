@@ -1,5 +1,6 @@
 """What the families of pipelines have of their own: how they read texts, and how their denoiser wants to be called."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -87,11 +88,10 @@ class StableDiffusion:
     scale = 100.0  # authors' configuration, after DreamFusion
     distilled = False
     blocks: tuple[str, ...] = ()
+    recordable = True
 
     def __init__(self, pipeline: Any) -> None:
         self.pipeline = pipeline
-        # Means of latents are brought to the device with every score (`to_latents`).
-        self.recordable = type(self) is StableDiffusion and pipeline.vae.config.get("latents_mean") is None
 
     def own_side(self) -> int:
         """The U-Net's own latents, in pixels."""
@@ -116,6 +116,7 @@ class StableDiffusionXL(StableDiffusion):
     name = "Stable Diffusion XL"
     texts: tuple[str, ...] = ("text_encoder", "text_encoder_2")
     blocks: tuple[str, ...] = ("ResnetBlock2D", "BasicTransformerBlock")
+    recordable = False
 
     def encode(self, text: str, device: torch.device) -> TextEmbedding:
         """Hidden states of both encoders, and the pooled vector of the second."""
@@ -288,12 +289,18 @@ def family_of(pipeline: Any) -> Family:
     return FAMILIES[name](pipeline)
 
 
+@functools.lru_cache(maxsize=16)
+def _channels(values: tuple[float, ...], device: torch.device) -> Float[Tensor, "1 c 1 1"]:
+    """A number for each channel, brought to the device once: a CUDA graph must not carry anything there."""
+    return torch.tensor(values, device=device).view(1, -1, 1, 1)
+
+
 def to_latents(vae: Any, pictures: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h w"]:
     """Scaled latents of pictures in -1 .. 1: the mean of the encoder's posterior, so that no randomness is in it."""
     latents = vae.encode(pictures.to(next(vae.parameters()).dtype)).latent_dist.mode().float()
     mean, deviation = vae.config.get("latents_mean"), vae.config.get("latents_std")
     if mean is not None and deviation is not None:
         # Some of XL's family say them for each channel.
-        mean, deviation = (torch.tensor(v, device=latents.device).view(1, -1, 1, 1) for v in (mean, deviation))
+        mean, deviation = (_channels(tuple(v), latents.device) for v in (mean, deviation))
         return (latents - mean) * vae.config.scaling_factor / deviation
     return (latents - (vae.config.get("shift_factor") or 0.0)) * vae.config.scaling_factor

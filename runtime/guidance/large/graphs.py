@@ -94,8 +94,8 @@ class Graphs:
         self.reason = self._failed[1] if failed and self._failed else against(asked, self.device, rung, family)
 
     def wanted(self, asked: str, rung: str, family: Family) -> bool:
-        """Whether scores are recorded with these settings, as far as is known."""
-        return self._failed is None and against(asked, self.device, rung, family) is None
+        """Whether scores are to be recorded, also where that has failed: who is short of memory is not to be compiled in its place."""
+        return against(asked, self.device, rung, family) is None
 
     def forget(self) -> None:
         """Lets the graphs and their memory go."""

@@ -277,7 +277,7 @@ class DiffusersGuidance:
         return [self._denoised(noisy.to(dtype), timestep, text, scale).float() for text in texts]
 
     def _denoised(self, noisy: Tensor, timestep: Tensor, text: TextEmbedding, scale: float) -> Tensor:
-        """The family's own output; what it gives is to be used before the next one is asked for."""
+        """The family's own output, by a recorded graph where there is one."""
         if text.pooled is not None:
             return self.family.predict(noisy, timestep, text, scale)
 

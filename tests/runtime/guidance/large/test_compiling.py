@@ -87,7 +87,7 @@ def test_when_the_models_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "sliced" in (against("auto", CUDA, "sliced", long) or "")
     assert "CUDA only" in (against("auto", CPU, "full", long) or "")
     assert "off" in (against("off", CUDA, "full", long) or "")
-    assert "hardly be quicker" in (against("auto", CUDA, "full", long, True) or "")
+    assert "left to CUDA graphs" in (against("auto", CUDA, "full", long, True) or "")
     assert against("on", CUDA, "full", long, True) is None
     assert against("on", CUDA, "full", 1) is None and against("on", CPU, "full", None) is None
     assert "lean" in (against("on", CPU, "lean", long) or "")

@@ -218,6 +218,8 @@ def test_on_a_card_the_vae_s_attention_is_computed_plainly_where_that_is_small_a
         memory.climb_to(guidance.pipeline, "full", CUDA, guidance.family.texts, 1)
         memory.climb_to(guidance.pipeline, rung, CUDA, guidance.family.texts, latent_side)
     assert processors(guidance.pipeline) == {found}
+    attention = [m for m in guidance.pipeline.vae.modules() if hasattr(m, "upcast_softmax")]
+    assert attention and all(m.upcast_softmax is (found != "AttnProcessor") for m in attention)
 
 
 def test_both_ways_give_the_same_latents_and_gradient(make_guidance: Callable) -> None:
