@@ -57,7 +57,7 @@ class Trainer:
     folder: Path
     load_blobs: Any
     listen: Callable[[StepNotes], None] | None = None
-    _asked: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
+    _asked: list[Any] = field(default_factory=list, repr=False, compare=False)
     """The columns that `_free_of` was last asked about, and its answer."""
 
     def environment(self, state: RunState) -> Environment:
